@@ -1,0 +1,60 @@
+"""What passes between an application and the backend that carries it.
+
+The life of a request is written once, by the application, as a plain
+generator. Where it needs something to run, it yields a step and is sent the
+result (or has the exception thrown in); each backend knows how to perform the
+steps and nothing else. So neither side is written twice, and a backend knows
+no application: only the protocols below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from h3py.http import Request, Response
+    from h3py.sse import StreamStart
+
+
+class Call(NamedTuple):
+    """Run a plain function: on trio in a worker thread unless ``inline``, on threads right here."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    inline: bool = False
+
+
+class Await(NamedTuple):
+    """Await ``function(*args)``; only the trio backend can."""
+
+    function: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...] = ()
+
+
+Step = Call | Await
+
+
+class Exchange(Protocol):
+    """One request and its answer, as the backend sees them; owned by the backend."""
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The peer's address, or None on a Unix socket."""
+
+    @property
+    def scheme(self) -> str:
+        """``"http"`` or ``"https"``."""
+
+    def start_sse(self, status: int, headers: Iterable[tuple[str, str]]) -> StreamStart:
+        """Write the head of a stream now. The caller has checked that nothing was sent."""
+
+
+class Application(Protocol):
+    """What a backend serves."""
+
+    def wants_stream(self, request: Request) -> bool:
+        """Whether the request's body is to be handed over in pieces."""
+
+    def respond(self, request: Request, exchange: Exchange) -> Generator[Step, Any, Response | None]:
+        """The life of one request; returns the response, or None when it became a stream."""
