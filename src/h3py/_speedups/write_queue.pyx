@@ -201,6 +201,15 @@ cdef class WriteQueue:
         if len(data) > 0:
             self.put_object(data, False)
 
+    def append_end(self, data) -> None:
+        """Queue the last bytes of a body, whatever the cap: a stream that is full must end, too."""
+        cdef size_t cap = self.max_bytes
+        self.max_bytes = <size_t> -1
+        try:
+            self.append_raw(data)
+        finally:
+            self.max_bytes = cap
+
     cpdef Py_ssize_t append_event(self, SSEEvent event) except -1:
         """Format an event into the queue, whole; returns its size in bytes without framing.
 
