@@ -1,0 +1,204 @@
+"""The wire: what lies between a connection and its descriptor. Nothing, or TLS.
+
+Both wires have the same few verbs and never wait: ``recv`` raises
+``BlockingIOError`` where there is nothing to read, ``send`` returns False where
+the socket takes no more. Waiting belongs to the backend.
+
+A wire owns its socket until ``detach``; it is used by one task or thread at a
+time. ``TLSWire`` runs an ``ssl.SSLObject`` over memory, because a wrapped socket
+cannot be moved between an event loop, worker threads and the parked streams'
+driver.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from h3py.errors import ConnectionClosed, WriteError
+
+if TYPE_CHECKING:
+    from h3py._speedups.format import SSEEvent
+    from h3py._speedups.write_queue import WriteQueue
+
+# What one TLS record carries (RFC 8446 section 5.1).
+RECORD_BYTES = 16 * 1024
+
+
+class PlainWire:
+    """A socket as it is."""
+
+    __slots__ = ("fd", "sock")
+
+    tls = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+
+    def recv(self, at_most: int) -> bytes:
+        """Bytes from the peer; ``b""`` at its end.
+
+        Raises:
+            BlockingIOError: Nothing to read now.
+            ConnectionClosed: The connection broke.
+        """
+        try:
+            return self.sock.recv(at_most)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ConnectionClosed(f"the connection broke: {error.strerror}") from error
+
+    def send(self, queue: WriteQueue) -> bool:
+        """Send what the socket takes now; True when all of it has left.
+
+        Raises:
+            ConnectionClosed: The peer has gone.
+            WriteError: The system refused for another reason.
+        """
+        return queue.send(self.fd)
+
+    def send_event(self, queue: WriteQueue, event: SSEEvent) -> bool:
+        """Queue one event and send what the socket takes now."""
+        return queue.send_event(self.fd, event)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the wire itself holds bytes back; a plain one never does."""
+        return False
+
+    def shut_down(self) -> None:
+        """End the connection under whoever waits on it; the descriptor stays."""
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # Not connected any more: it has ended already, which is all that is wanted.
+            return
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self.fd = -1
+        self.sock.close()
+
+    def detach(self) -> int:
+        """Give the descriptor away; the caller owns it now."""
+        self.fd = -1
+        return self.sock.detach()
+
+
+class TLSWire(PlainWire):
+    """A socket under TLS, server side."""
+
+    __slots__ = ("_incoming", "_outgoing", "_pending", "_tls")
+
+    tls = True
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._pending = b""
+
+    def handshake(self) -> bool:
+        """One step of the handshake; True when it is complete.
+
+        False: wait until the socket is readable (or writable, if ``unsent``), and call again.
+
+        Raises:
+            ConnectionClosed: The peer left, or what it sent is not TLS.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                if not self._flush():
+                    return False
+                try:
+                    data = super().recv(RECORD_BYTES)
+                except BlockingIOError:
+                    return False
+                if not data:
+                    raise ConnectionClosed("the peer left during the TLS handshake") from None
+                self._incoming.write(data)
+            except ssl.SSLError as error:
+                self._flush()  # the alert, if there is one
+                raise ConnectionClosed(f"TLS handshake failed: {error.reason}") from error
+            else:
+                self._flush()
+                return True
+
+    def recv(self, at_most: int) -> bytes:
+        """As ``PlainWire.recv``, decrypted."""
+        while True:
+            try:
+                return self._tls.read(at_most)
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = super().recv(at_most)
+                if not data:
+                    return b""
+                self._incoming.write(data)
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLError as error:
+                raise ConnectionClosed(f"TLS failed: {error.reason}") from error
+
+    def send(self, queue: WriteQueue) -> bool:
+        """As ``PlainWire.send``, encrypted a record at a time."""
+        while self._flush():
+            if queue.queued_bytes == 0:
+                return True
+            self._encrypt(queue.take(RECORD_BYTES))
+        return False
+
+    def send_event(self, queue: WriteQueue, event: SSEEvent) -> bool:
+        """Queue one event and send what the socket takes now."""
+        queue.append_event(event)
+        return self.send(queue)
+
+    def send_bytes(self, data: bytes) -> bool:
+        """Encrypt ``data`` and send what the socket takes now; True when all of it has left."""
+        if data:
+            self._encrypt(data)
+        return self._flush()
+
+    def send_end(self) -> bool:
+        """Tell the peer that nothing follows (close_notify, RFC 8446 section 6.1)."""
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:
+            # The peer's own close_notify has not come; ours is in the buffer, and it is ours
+            # alone that tells a whole body from a cut one.
+            return self._flush()
+        return self._flush()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether encrypted bytes wait for the socket."""
+        return bool(self._pending) or self._outgoing.pending > 0
+
+    def _encrypt(self, data: bytes) -> None:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise WriteError(f"TLS refused a write: {error.reason}") from error
+
+    def _flush(self) -> bool:
+        while True:
+            if not self._pending:
+                self._pending = self._outgoing.read()
+                if not self._pending:
+                    return True
+            try:
+                sent = self.sock.send(self._pending)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise ConnectionClosed(f"the connection broke: {error.strerror}") from error
+            self._pending = self._pending[sent:]
+
+
+Wire = PlainWire | TLSWire
