@@ -1,0 +1,100 @@
+# h3py from nothing: every target makes what it needs first, and a second run is instant.
+#
+#   make demo                    a page with live streams on http://127.0.0.1:3000
+#   make demo BACKEND=threads    the same application on the other backend; PORT=8080 works too
+#   make test                    the whole suite; ARGS="tests/http -k chunked" narrows it
+#
+# `make help` lists the rest. PYTHON=python3.12 chooses the interpreter (3.11 or newer), and
+# VENV=.venv-3.12 keeps its environment apart.
+
+VENV ?= .venv
+BACKEND ?= trio
+HOST ?= 127.0.0.1
+PORT ?= 3000
+ARGS ?=
+
+BIN := $(VENV)/bin
+DONE := $(VENV)/.stamps
+RUN := $(BIN)/python
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CORE := src/h3py/_speedups
+# Generated C lies beside its .pyx; C written by hand has none.
+CORE_SOURCES := setup.py $(wildcard $(CORE)/*.pyx $(CORE)/*.pxd $(CORE)/*.pxi $(CORE)/*.h) \
+	$(filter-out $(patsubst %.pyx,%.c,$(wildcard $(CORE)/*.pyx)),$(wildcard $(CORE)/*.c))
+
+export PYTHON
+
+.PHONY: help build demo test check bench cov docs soak sanitize clean
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+help:
+	@echo "make demo      live streams on http://$(HOST):$(PORT)   (BACKEND=trio or threads, PORT=)"
+	@echo "make test      the suite                               (ARGS= goes to pytest)"
+	@echo "make build     the compiled core, in place"
+	@echo "make check     format, lint, types, stubs, layers"
+	@echo "make sanitize  the core under ASan+UBSan, LSan and TSan (ARGS= goes to pytest)"
+	@echo "make cov       line coverage, compiled lines included"
+	@echo "make docs      runs what the documentation says"
+	@echo "make bench     every figure, into docs/benchmarks/"
+	@echo "make soak      the long runs"
+	@echo "make clean     removes what make made"
+
+build: $(DONE)/core
+
+demo: $(DONE)/core
+	$(BIN)/h3py demo --backend $(BACKEND) --host $(HOST) --port $(PORT)
+
+test: $(DONE)/core $(DONE)/test
+	$(RUN) -m pytest $(ARGS)
+
+check: $(DONE)/core $(DONE)/test $(DONE)/check
+	PATH="$(abspath $(BIN)):$$PATH" tools/check.sh
+
+sanitize: $(DONE)/core $(DONE)/test
+	tools/sanitize.sh asan $(ARGS)
+	tools/sanitize.sh lsan $(ARGS)
+	tools/sanitize.sh tsan $(ARGS)
+
+cov: $(DONE)/core $(DONE)/test $(DONE)/cov
+	tools/coverage.sh $(ARGS)
+
+docs: $(DONE)/core $(DONE)/test
+	$(RUN) -m pytest tests/project/test_docs.py tests/project/test_requirements.py $(ARGS)
+
+bench: $(DONE)/core $(DONE)/bench
+	$(RUN) -m bench.run $(ARGS)
+
+soak: $(DONE)/core $(DONE)/test
+	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest --soak $(ARGS)
+
+clean:
+	rm -rf build dist .venv $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .benchmarks .coverage
+	rm -f $(CORE)/*.so $(patsubst %.pyx,%.c,$(wildcard $(CORE)/*.pyx))
+	find src tests bench examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, made anew when PYTHON names another interpreter. The pip in a fresh one may
+# be too old for dependency groups (25.1).
+VENV_MADE := $(DONE)/venv$(addprefix -,$(notdir $(PYTHON)))
+$(VENV_MADE):
+	@python=$$(tools/preflight.sh) && echo "h3py: $(VENV) with $$python" && \
+		"$$python" -m venv $$([ ! -d $(DONE) ] || echo --clear) $(VENV)
+	@$(PIP) install --upgrade "pip>=25.1"
+	@mkdir -p $(DONE) && touch $@
+
+# The package, editable, with what it needs to run and to be built again in place.
+$(DONE)/package: $(VENV_MADE) pyproject.toml
+	@$(PIP) install --group build
+	@echo "h3py: compiling the core"
+	@$(PIP) install --no-build-isolation --editable ".[forms]"
+	@touch $@
+
+$(DONE)/core: $(DONE)/package $(CORE_SOURCES)
+	@$(RUN) setup.py --quiet build_ext --inplace
+	@touch $@
+
+# A group of dependencies: $(DONE)/test, $(DONE)/check, ...
+$(DONE)/%: $(VENV_MADE) pyproject.toml
+	@$(PIP) install --group $*
+	@touch $@
