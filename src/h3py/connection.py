@@ -215,10 +215,20 @@ class TrioConnection(BaseConnection):
             ConnectionClosed: The peer has gone, or the connection was closed meanwhile.
         """
         while not self.flush():
-            try:
-                await trio.lowlevel.wait_writable(self.wire.fd)
-            except (trio.ClosedResourceError, ValueError) as error:
-                raise ConnectionClosed("the connection was closed while waiting") from error
+            await self.wait_writable()
+
+    async def wait_writable(self) -> None:
+        """Wait until the socket takes bytes, or broke.
+
+        Raises:
+            ConnectionClosed: The connection was closed meanwhile.
+        """
+        if self.wire.fd < 0:
+            raise ConnectionClosed("the connection is closed")
+        try:
+            await trio.lowlevel.wait_writable(self.wire.fd)
+        except trio.ClosedResourceError as error:
+            raise ConnectionClosed("the connection was closed while waiting") from error
 
 
 class ThreadConnection(BaseConnection):

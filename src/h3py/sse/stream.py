@@ -1,0 +1,344 @@
+"""One stream, from its head to its one close reason.
+
+A stream is *driven* while a handler, generator or callback writes to it: that
+task or thread sends from the stream's own queue. It is *parked* once the engine
+has adopted it; then every byte goes through the engine. It moves once, never
+back, and it *ends* once::
+
+    DRIVEN --park--> PARKED
+       \\--finish---> ENDED <--the engine's report--/
+
+Owner: the driver, until ``park`` or ``finish``; then the engine, which refers to
+this object as the owner of its record. Any thread may ask for the end.
+
+``Stream.end`` is the one function that ends a stream, whatever the cause: the
+first cause wins. It only decides and wakes the driver; the driver, on its way
+out, calls ``finish``, which lets go of the connection and tells the
+application, the log and the counters, exactly once. A parked stream has no
+driver: the engine decides which cause was first, and its report tells.
+
+Low-level errors are translated here and nowhere else: ``ConnectionClosed`` to
+``ConnectionLost``, ``BufferFull`` to ``BackpressureDetected``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from h3py._speedups.format import SSEEvent, format_comment
+from h3py.close_reason import CLOSE_REASONS, CloseReason
+from h3py.errors import (
+    BackpressureDetected,
+    BufferFull,
+    ConnectionClosed,
+    ConnectionLost,
+    SSEError,
+    WriteError,
+    WriterClosed,
+)
+
+if TYPE_CHECKING:
+    from h3py.connection import Connection
+
+# Guards the decisions of all streams: which reason was first, parked or not. They
+# are rare and take a microsecond, so one lock for all costs less than one in each.
+_deciding = threading.Lock()
+
+
+class StreamState(Enum):
+    """Who writes to a stream."""
+
+    DRIVEN = "driven"
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+class StreamHost(Protocol):
+    """What a stream needs of the server that carries it."""
+
+    def adopt(self, stream: Stream) -> None:
+        """Move the connection to the engine; on failure nothing has moved."""
+
+    def retire(self, stream: Stream) -> None:
+        """Take the connection of a driven stream that has ended: flush, end the body, close."""
+
+    def send_parked(self, stream: Stream, piece: SSEEvent | bytes) -> None:
+        """Queue one piece on a parked stream. ``BufferFull``, ``ConnectionClosed``."""
+
+    def close_parked(self, stream: Stream, reason: CloseReason) -> bool:
+        """End a parked stream; False if it was ending already."""
+
+    def queued_parked(self, stream: Stream) -> int:
+        """Unsent bytes of a parked stream."""
+
+    def wake(self, stream: Stream) -> None:
+        """Make the driver of a stream that was ended by others notice it."""
+
+    def stream_ended(self, stream: Stream) -> None:
+        """The one notice of a stream's end."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+
+class Stream:
+    """The state of one stream; reached by users through its writers."""
+
+    __slots__ = (
+        "_callbacks",
+        "_ended",
+        "_told",
+        "blocked_since",
+        "close_reason",
+        "connection",
+        "driver",
+        "event_count",
+        "handle",
+        "host",
+        "label",
+        "last_event_id",
+        "opened_at",
+        "slow",
+        "state",
+        "thread",
+    )
+
+    def __init__(
+        self,
+        host: StreamHost,
+        connection: Connection,
+        *,
+        label: str = "",
+        last_event_id: str | None = None,
+        driver: Any = None,
+    ) -> None:
+        self.host = host
+        self.connection: Connection | None = connection
+        self.label = label
+        self.last_event_id = last_event_id
+        # What ``host.wake`` needs to reach the driver; the host's business.
+        self.driver = driver
+        self.thread = threading.get_ident()
+        self.state = StreamState.DRIVEN
+        self.close_reason: CloseReason | None = None
+        self.event_count = 0
+        self.handle = 0
+        self.opened_at = host.now()
+        # Since when a send has been waiting for the client; None while it is not.
+        self.blocked_since: float | None = None
+        self.slow = False
+        self._callbacks: list[Callable[[CloseReason], Any]] | None = None
+        self._ended: threading.Event | None = None
+        self._told = False
+
+    # -- sending ---------------------------------------------------------------
+
+    def try_send(self, event: SSEEvent) -> bool:
+        """Queue one event, whole, and send what leaves at once; False where there is no room.
+
+        Raises:
+            ConnectionLost, WriterClosed: The stream has ended.
+            EventTooLarge: Larger than ``max_event_bytes``.
+            WriteError, AllocationError: The system refused.
+            WriterBusy: Another task or thread is sending.
+        """
+        if self.state is not StreamState.DRIVEN or self.close_reason is not None:
+            return self._try_parked(event)
+        try:
+            self.connection.send_event(event)  # type: ignore[union-attr]  # driven: it has one
+        except BufferFull:
+            return False
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+        except WriteError:
+            self.end(CloseReason.ERROR)
+            raise
+        self.event_count += 1
+        return True
+
+    def queue_event(self, event: SSEEvent) -> bool:
+        """Queue one event without sending; False where there is no room. ``flush`` sends."""
+        if self.state is not StreamState.DRIVEN or self.close_reason is not None:
+            return self._try_parked(event)
+        try:
+            self.connection.queue.append_event(event)  # type: ignore[union-attr]
+        except BufferFull:
+            return False
+        self.event_count += 1
+        return True
+
+    def flush(self) -> bool:
+        """Send what leaves at once; True when nothing is left to send here."""
+        if self.state is not StreamState.DRIVEN:
+            return True
+        try:
+            return self.connection.flush()  # type: ignore[union-attr]
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+
+    def send_nowait(self, event: SSEEvent) -> None:
+        """As ``try_send``; ``BackpressureDetected`` where there is no room."""
+        if not self.try_send(event):
+            raise BackpressureDetected(
+                f"the client is behind: {self.queued_bytes} bytes are queued for it"
+            )
+
+    def send_comment(self, text: str) -> None:
+        """Send a comment, which clients ignore; never waits."""
+        comment = format_comment(text)
+        try:
+            if self.state is StreamState.DRIVEN and self.close_reason is None:
+                self.connection.write_chunk(comment)  # type: ignore[union-attr]
+                self.flush()
+            else:
+                self._send_parked(comment)
+        except BufferFull as error:
+            raise BackpressureDetected(str(error)) from error
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that have not been handed to the kernel."""
+        if self.state is StreamState.DRIVEN:
+            return self.connection.queued_bytes  # type: ignore[union-attr]
+        if self.state is StreamState.PARKED:
+            return self.host.queued_parked(self)
+        return 0
+
+    def _try_parked(self, event: SSEEvent) -> bool:
+        try:
+            self._send_parked(event)
+        except BufferFull:
+            return False
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+        self.event_count += 1
+        return True
+
+    def _send_parked(self, piece: SSEEvent | bytes) -> None:
+        if self.state is not StreamState.PARKED or self.close_reason is not None:
+            raise self.refusal()
+        self.host.send_parked(self, piece)
+
+    def _lost(self, error: Exception) -> SSEError:
+        """The connection turned out to be gone: end the stream, and say so."""
+        if self.state is StreamState.DRIVEN:
+            self.end(CloseReason.CLIENT_CLOSED)
+        return self.refusal(str(error))
+
+    def refusal(self, detail: str | None = None) -> SSEError:
+        """Why nothing can be sent any more, as the error to raise."""
+        reason = self.close_reason
+        if reason is CloseReason.HANDLER_DONE:
+            return WriterClosed("the stream was closed")
+        told = detail or (reason.value if reason else "it is closing")
+        return ConnectionLost(f"the stream has ended: {told}", reason)
+
+    # -- ending ----------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended or is about to."""
+        return self.close_reason is not None or self.state is StreamState.ENDED
+
+    def end(self, reason: CloseReason) -> bool:
+        """Decide that the stream ends, and why; from any thread. False if it was decided before."""
+        with _deciding:
+            if self.close_reason is not None or self.state is StreamState.ENDED:
+                return False
+            if self.state is StreamState.PARKED:
+                # The engine knows of causes that have not been reported yet.
+                if not self.host.close_parked(self, reason):
+                    return False
+                self.close_reason = reason
+                return True
+            self.close_reason = reason
+        if self._ended is not None:
+            self._ended.set()
+        self.host.wake(self)
+        return True
+
+    def finish(self, reason: CloseReason) -> None:
+        """The driver lets go; ``reason`` counts only if nothing has ended the stream before."""
+        with _deciding:
+            if self.state is not StreamState.DRIVEN:
+                return
+            if self.close_reason is None:
+                self.close_reason = reason
+            self.state = StreamState.ENDED
+        if self._ended is not None:
+            self._ended.set()
+        self.host.retire(self)
+        self._tell()
+
+    def close(self) -> None:
+        """End the stream as its application; idempotent, from any thread."""
+        if self.state is StreamState.DRIVEN and threading.get_ident() == self.thread:
+            self.finish(CloseReason.HANDLER_DONE)
+        else:
+            self.end(CloseReason.HANDLER_DONE)
+
+    def park(self) -> None:
+        """Move to the engine. Called by the driver; it holds nothing afterwards.
+
+        Raises:
+            ConnectionLost, WriterClosed: The stream has ended.
+        """
+        with _deciding:
+            if self.state is StreamState.PARKED:
+                return
+            if self.close_reason is None and self.state is StreamState.DRIVEN:
+                self.host.adopt(self)
+                self.state = StreamState.PARKED
+                self.connection = None
+                self.driver = None
+                return
+        raise self.refusal()
+
+    def ended_in_engine(self, code: int) -> None:
+        """The engine's report: the parked stream is closed, for the reason with this code."""
+        with _deciding:
+            if self.state is not StreamState.PARKED:
+                return
+            self.close_reason = CLOSE_REASONS[code - 1]
+            self.state = StreamState.ENDED
+        if self._ended is not None:
+            self._ended.set()
+        self._tell()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Block a thread until the stream ends, at most so long; True if it has ended."""
+        if self._ended is None:
+            with _deciding:
+                if self._ended is None:
+                    self._ended = threading.Event()
+                    if self.closed:
+                        self._ended.set()
+        return self._ended.wait(seconds)
+
+    def on_close(self, callback: Callable[[CloseReason], Any]) -> None:
+        """Have ``callback(reason)`` called once the stream has ended; at once if it has."""
+        with _deciding:
+            if not self._told:
+                if self._callbacks is None:
+                    self._callbacks = []
+                self._callbacks.append(callback)
+                return
+        assert self.close_reason is not None
+        callback(self.close_reason)
+
+    def take_callbacks(self) -> list[Callable[[CloseReason], Any]]:
+        """The callbacks to run, given out once."""
+        callbacks, self._callbacks = self._callbacks or [], None
+        return callbacks
+
+    def _tell(self) -> None:
+        with _deciding:
+            if self._told:
+                return
+            self._told = True
+        self.host.stream_ended(self)

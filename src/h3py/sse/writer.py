@@ -1,0 +1,390 @@
+"""What a handler holds while it streams.
+
+``event.start_sse()`` returns a ``StreamStart``: the operations that never wait.
+Entered with ``with`` it gives an ``SSEWriter``, whose sends wait by blocking the
+thread; entered with ``async with`` an ``AsyncSSEWriter``, whose sends are
+awaited. The three share everything but waiting.
+
+A ``str`` or ``bytes`` is taken as an event's data. Every event is flushed as it
+is sent; ``send_events`` of a list gathers.
+
+Leaving the block ends the stream. ``park()`` hands it to the engine instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import trio
+
+from h3py._speedups.format import SSEEvent
+from h3py.close_reason import CloseReason
+from h3py.errors import BackpressureDetected, WriterBusy
+from h3py.sse.stream import Stream, StreamState
+
+if TYPE_CHECKING:
+    from h3py.connection import ThreadConnection, TrioConnection
+
+# A task that sends without ever having to wait yields to the others this often.
+YIELD_EVERY_S = 0.001
+# A send that waits on the engine looks this often whether there is space.
+SPACE_SLICE_S = 0.02
+# Gathered sends leave in pieces of this size.
+GATHER_SEND_BYTES = 32 * 1024
+
+Item = SSEEvent | str | bytes
+
+
+def to_event(item: Item) -> SSEEvent:
+    """An event as it is; text or bytes as an event's data."""
+    if isinstance(item, SSEEvent):
+        return item
+    if isinstance(item, str | bytes):
+        return SSEEvent(item)
+    raise TypeError(f"send an SSEEvent, str or bytes, not {type(item).__name__}")
+
+
+class StreamOperations:
+    """What can be done with a stream without waiting; safe from any thread."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def send_event_nowait(self, item: Item) -> None:
+        """Send one event now, or not at all.
+
+        Raises:
+            BackpressureDetected: The client is behind and its queue has no room.
+            ConnectionLost: The client has gone.
+            WriterClosed: The stream was closed.
+            EventTooLarge: Larger than ``max_event_bytes``.
+        """
+        self._stream.send_nowait(to_event(item))
+
+    def send_comment(self, text: str = "") -> None:
+        """Send a comment: bytes on the wire that no client shows (WHATWG HTML 9.2.6).
+
+        Raises:
+            As ``send_event_nowait``.
+        """
+        self._stream.send_comment(text)
+
+    def close(self) -> None:
+        """End the stream: what is queued is still sent. Idempotent."""
+        self._stream.close()
+
+    def park(self) -> None:
+        """Hand the stream to the engine: it stays open and holds no task and no thread.
+
+        Raises:
+            ConnectionLost, WriterClosed: The stream has ended.
+        """
+        self._stream.park()
+
+    def on_close(self, callback: Callable[[CloseReason], Any]) -> None:
+        """Have ``callback(reason)`` called once, when the stream has ended.
+
+        Plain functions run in a worker thread, ``async def`` ones on the trio loop.
+        """
+        self._stream.on_close(callback)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended, whoever ended it."""
+        return self._stream.closed
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """Why it ended; None while it is open."""
+        return self._stream.close_reason
+
+    @property
+    def event_count(self) -> int:
+        """Events sent through this stream's own calls."""
+        return self._stream.event_count
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event the client had seen when it connected."""
+        return self._stream.last_event_id
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the client."""
+        return self._stream.queued_bytes
+
+    def __repr__(self) -> str:
+        stream = self._stream
+        state = stream.close_reason or stream.state.value
+        return f"<{type(self).__name__} {stream.label} {state}, {stream.event_count} events>"
+
+
+class StreamStart(StreamOperations):
+    """A stream that has begun: enter it to write, or leave it and it stays open."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._writer: SSEWriter | AsyncSSEWriter | None = None
+
+    def __enter__(self) -> SSEWriter:
+        if _on_trio_loop():
+            raise RuntimeError(
+                "'with' would block the trio loop: use 'async with event.start_sse()'"
+            )
+        return SSEWriter(self._stream)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _leave(self._stream, error)
+
+    async def __aenter__(self) -> AsyncSSEWriter:
+        return AsyncSSEWriter(self._stream)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _leave(self._stream, error)
+
+
+def _on_trio_loop() -> bool:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _leave(stream: Stream, error: BaseException | None) -> None:
+    """End a stream whose block was left. A lost client is no error of the handler's."""
+    failed = isinstance(error, Exception) and stream.close_reason is None
+    stream.finish(CloseReason.ERROR if failed else CloseReason.HANDLER_DONE)
+
+
+class SSEWriter(StreamOperations):
+    """A stream written from a thread; sends wait by blocking it."""
+
+    __slots__ = ()
+
+    def send_event(self, item: Item) -> None:
+        """Send one event, waiting for room if the client is behind.
+
+        Raises:
+            BackpressureDetected: No room within ``write_timeout_s``; nothing was taken.
+            ConnectionLost: The client has gone.
+            WriterClosed: The stream was closed.
+            EventTooLarge: Larger than ``max_event_bytes``.
+        """
+        event = item if item.__class__ is SSEEvent else to_event(item)
+        if not self._stream.try_send(event):  # type: ignore[arg-type]  # narrowed by __class__
+            self._send_waiting(event)  # type: ignore[arg-type]
+
+    def send_events(self, items: Iterable[Item]) -> None:
+        """Send many events; those of a list or tuple are gathered into few writes.
+
+        Events of any other iterable leave one by one, as they come: it may take its time.
+        """
+        if not isinstance(items, list | tuple):
+            for item in items:
+                self.send_event(item)
+            return
+        stream = self._stream
+        for item in items:
+            event = to_event(item)
+            if not stream.queue_event(event):
+                self._send_waiting(event)
+            elif stream.queued_bytes >= GATHER_SEND_BYTES:
+                stream.flush()
+        stream.flush()
+
+    def drain(self, timeout_s: float | None = None) -> None:
+        """Wait until the client has been sent everything.
+
+        Raises:
+            BackpressureDetected: It was not, within ``timeout_s``.
+            ConnectionLost: The client has gone.
+        """
+        _drain_blocking(self._stream, timeout_s)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep, but wake as soon as the stream ends.
+
+        Returns:
+            True if the stream has ended; False after ``seconds``.
+        """
+        return self._stream.wait(seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _leave(self._stream, error)
+
+    def _send_waiting(self, event: SSEEvent) -> None:
+        _drain_blocking(self._stream, None)
+        self._stream.send_nowait(event)
+
+
+def _drain_blocking(stream: Stream, timeout_s: float | None) -> None:
+    if stream.state is StreamState.PARKED:
+        _drain_parked(stream, timeout_s)
+        return
+    connection: ThreadConnection = stream.connection  # type: ignore[assignment]
+    if stream.blocked_since is not None:
+        raise WriterBusy("another thread is waiting to write to this stream")
+    stream.blocked_since = stream.host.now()
+    limit = connection.write_timeout_s if timeout_s is None else timeout_s
+    deadline = time.monotonic() + limit
+    try:
+        while not stream.flush():
+            if stream.close_reason is not None:
+                raise stream.refusal()
+            if time.monotonic() >= deadline:
+                raise BackpressureDetected(
+                    f"the client left {stream.queued_bytes} bytes untaken for {limit:g} s"
+                )
+            connection.wait_writable(WAIT_SLICE_S, deadline)
+    finally:
+        stream.blocked_since = None
+        stream.slow = False
+
+
+# A thread that waits for its client looks this often whether others ended the stream.
+WAIT_SLICE_S = 0.25
+
+
+def _drain_parked(stream: Stream, timeout_s: float | None) -> None:
+    deadline = time.monotonic() + (30.0 if timeout_s is None else timeout_s)
+    while stream.queued_bytes > 0:
+        if time.monotonic() >= deadline:
+            raise BackpressureDetected(f"{stream.queued_bytes} bytes are still queued")
+        if stream.wait(SPACE_SLICE_S):
+            raise stream.refusal()
+
+
+class AsyncSSEWriter(StreamOperations):
+    """A stream written from a trio task; sends are awaited."""
+
+    __slots__ = ("_yielded_at",)
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._yielded_at = 0.0
+
+    async def send_event(self, item: Item) -> None:
+        """Send one event, waiting for room if the client is behind.
+
+        A checkpoint: cancellation is seen at every call, and others run at least every
+        millisecond, even if no send ever has to wait.
+
+        Raises:
+            ConnectionLost: The client has gone (inside a handler the stream's cancel scope
+                is cancelled first, so the handler unwinds).
+            WriterClosed: The stream was closed.
+            EventTooLarge: Larger than ``max_event_bytes``.
+        """
+        event = item if item.__class__ is SSEEvent else to_event(item)
+        stream = self._stream
+        if stream.close_reason is not None:
+            # A handler that caught the loss and goes on must not spin: this raises
+            # Cancelled where the stream's scope was cancelled.
+            await trio.lowlevel.checkpoint()
+            raise stream.refusal()
+        if not stream.try_send(event):  # type: ignore[arg-type]  # narrowed by __class__
+            await self.drain()
+            stream.send_nowait(event)  # type: ignore[arg-type]
+        now = time.perf_counter()
+        if now - self._yielded_at > YIELD_EVERY_S:
+            await trio.lowlevel.checkpoint()
+            self._yielded_at = time.perf_counter()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def send_events(self, items: Iterable[Item] | AsyncIterable[Item]) -> None:
+        """Send many events; those of a list or tuple are gathered into few writes.
+
+        Events of any other iterable leave one by one, as they come: it may take its time.
+        """
+        if isinstance(items, AsyncIterable):
+            async for item in items:
+                await self.send_event(item)
+            return
+        if not isinstance(items, list | tuple):
+            for item in items:
+                await self.send_event(item)
+            return
+        stream = self._stream
+        for item in items:
+            event = to_event(item)
+            if not stream.queue_event(event):
+                await self.drain()
+                stream.send_nowait(event)
+            elif stream.queued_bytes >= GATHER_SEND_BYTES:
+                stream.flush()
+                await trio.lowlevel.checkpoint_if_cancelled()
+        stream.flush()
+        await trio.lowlevel.checkpoint()
+
+    async def drain(self) -> None:
+        """Wait until the client has been sent everything.
+
+        Raises:
+            ConnectionLost: The client has gone.
+        """
+        stream = self._stream
+        if stream.state is StreamState.PARKED:
+            while stream.queued_bytes > 0:
+                if stream.closed:
+                    raise stream.refusal()
+                await trio.sleep(SPACE_SLICE_S)
+            return
+        connection: TrioConnection = stream.connection  # type: ignore[assignment]
+        if stream.blocked_since is not None:
+            raise WriterBusy("another task is waiting to write to this stream")
+        stream.blocked_since = stream.host.now()
+        try:
+            while not stream.flush():
+                await connection.wait_writable()
+                if stream.close_reason is not None:
+                    await trio.lowlevel.checkpoint()
+                    raise stream.refusal()
+        finally:
+            stream.blocked_since = None
+            stream.slow = False
+
+    async def wait(self, seconds: float) -> bool:
+        """Sleep; for symmetry with ``SSEWriter.wait``: a task is cancelled when its client goes.
+
+        Returns:
+            True if the stream has ended; False after ``seconds``.
+        """
+        await trio.sleep(seconds)
+        return self._stream.closed
+
+
+class StreamContext(NamedTuple):
+    """What a stream callback registered with ``context=True`` is given."""
+
+    writer: SSEWriter | AsyncSSEWriter
+    event: Any
+    """The ``H3Event`` of the request."""
+    user_data: Any
+    """What was given to ``set_stream_callback``."""
