@@ -1,0 +1,115 @@
+"""The request line: method, target, version (RFC 9112 section 3).
+
+Rules: no I/O, no state; a function of the line's bytes, and the tables it reads.
+llhttp would take HTTP/0.9 and 2.0, targets of any shape, and methods that are
+not HTTP's, so the line is judged here first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from h3py.errors import RequestError
+from h3py.http.guards import TOKEN
+from h3py.http.request import HTTP_10, HTTP_11, Version
+
+METHODS: Final[dict[bytes, str]] = {
+    name.encode(): name
+    for name in (
+        # RFC 9110 section 9 and RFC 5789; CONNECT is for proxies.
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
+        # The others of the IANA registry that llhttp knows.
+        "ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR",
+        "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "QUERY", "REBIND", "REPORT", "SEARCH", "UNBIND",
+        "UNLINK", "UNLOCK",
+        # Unregistered, in use: caches, UPnP, Subversion's kin.
+        "M-SEARCH", "NOTIFY", "PURGE", "SUBSCRIBE", "UNSUBSCRIBE",
+    )
+}  # fmt: skip
+"""What a router may be asked about; any other is answered with 501 (RFC 9110 section 9.1)."""
+
+_VERSIONS: Final[dict[bytes, Version]] = {b"HTTP/1.1": HTTP_11, b"HTTP/1.0": HTTP_10}
+_VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
+_METHOD = re.compile(TOKEN)
+# RFC 3986 section 3.2 without userinfo, which is a fault here (RFC 9110 section 4.2.4).
+_HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+_AUTHORITY = re.compile(_HOST)
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(.*)")
+
+
+class RequestLine(NamedTuple):
+    """A request line taken apart; ``host`` is that of a target in absolute form, else None."""
+
+    method: str
+    target: str
+    path: str
+    query_string: str
+    version: Version
+    host: bytes | None
+
+
+def is_host(value: bytes) -> bool:
+    """Whether a Host field value is well-formed; empty is (RFC 9112 section 3.2)."""
+    return _AUTHORITY.fullmatch(value) is not None
+
+
+def parse_request_line(line: bytes) -> RequestLine:
+    """Take a request line apart.
+
+    Args:
+        line: The line without its CRLF.
+
+    Raises:
+        RequestError: 400 for a malformed line or target, 501 for a method not
+            served here, 505 for a major version other than 1.
+    """
+    if not line.isascii() or b"\t" in line:
+        raise RequestError(400, "illegal byte in a line of the request")
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise RequestError(400, "malformed request line")
+    name, target, protocol = parts
+    version = _VERSIONS.get(protocol) or _other_version(protocol)
+    method = METHODS.get(name)
+    if method is None:
+        raise _refused_method(name)
+    text = target.decode("ascii")
+    if text[:1] == "/":
+        path, _, query = text.partition("?")
+        if "#" in text:
+            raise RequestError(400, "fragment in the request target")
+        return RequestLine(method, text, path, query, version, None)
+    return _other_target(method, target, version)
+
+
+def _other_version(protocol: bytes) -> Version:
+    match = _VERSION.fullmatch(protocol)
+    if match is None:
+        raise RequestError(400, "malformed request line")
+    if match[1] != b"1":
+        raise RequestError(505, "only HTTP/1.0 and HTTP/1.1 are served")
+    # A higher minor version is to be taken as the highest one known (RFC 9110 section 2.5).
+    return HTTP_11
+
+
+def _refused_method(name: bytes) -> RequestError:
+    if _METHOD.fullmatch(name) is None:
+        return RequestError(400, "malformed request line")
+    return RequestError(501, "method not implemented")
+
+
+def _other_target(method: str, target: bytes, version: Version) -> RequestLine:
+    """A target in absolute or asterisk form (RFC 9112 section 3.2)."""
+    text = target.decode("ascii")
+    if text == "*" and method == "OPTIONS":
+        return RequestLine(method, text, text, "", version, None)
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or not match[1] or not is_host(match[1]) or match[1].startswith(b":"):
+        raise RequestError(400, "malformed request target")
+    if b"#" in target:
+        raise RequestError(400, "fragment in the request target")
+    path, _, query = match[2].decode("ascii").partition("?")
+    if not path:
+        path = "*" if method == "OPTIONS" and not query else "/"
+    return RequestLine(method, text, path, query, version, match[1])
