@@ -12,6 +12,7 @@ cdef class WriteQueue:
     cdef size_t max_bytes
     cdef size_t gather_bytes
     cdef size_t reference_over
+    cdef size_t max_event_bytes
     cdef bint release_gil
     cdef bint busy                  # a send without the GIL is running
     cdef bint clear_wanted          # clear() was asked for meanwhile

@@ -38,7 +38,9 @@ from h3py._speedups.queue cimport (
     queue_trim, queue_vectors,
 )
 
-from h3py.errors import AllocationError, BufferFull, ConnectionClosed, WriterBusy, WriteError
+from h3py.errors import (
+    AllocationError, BufferFull, ConnectionClosed, EventTooLarge, WriterBusy, WriteError,
+)
 
 # Sends above this give up the GIL: shorter ones take less time than handing it over.
 cdef size_t GIL_FREE_OVER = 16 * 1024
@@ -52,14 +54,16 @@ cdef class WriteQueue:
         Py_ssize_t max_bytes=64 * 1024,
         Py_ssize_t gather_bytes=8 * 1024,
         Py_ssize_t reference_over=4 * 1024,
+        Py_ssize_t max_event_bytes=16 * 1024 * 1024,
         bint chunked=False,
         bint release_gil=False,
     ):
-        if max_bytes < 1 or gather_bytes < 1 or reference_over < 1:
-            raise ValueError("max_bytes, gather_bytes and reference_over must be 1 or more")
+        if max_bytes < 1 or gather_bytes < 1 or reference_over < 1 or max_event_bytes < 1:
+            raise ValueError("every size of a WriteQueue must be 1 or more bytes")
         self.max_bytes = <size_t> max_bytes
         self.gather_bytes = <size_t> gather_bytes
         self.reference_over = <size_t> reference_over
+        self.max_event_bytes = <size_t> max_event_bytes
         self.release_gil = release_gil
         queue_init(&self.queue, chunked)
 
@@ -101,6 +105,10 @@ cdef class WriteQueue:
         """Room for one piece of ``size`` bytes, or BufferFull with nothing taken."""
         if self.busy:
             raise WriterBusy("another task or thread is writing to this stream")
+        if size > self.max_event_bytes:
+            raise EventTooLarge(
+                f"a piece of {size} bytes is above the limit of {self.max_event_bytes}"
+            )
         # Written so that no sum can overflow.
         if self.queue.bytes > 0 and (
             size > self.max_bytes or self.queue.bytes > self.max_bytes - size
@@ -190,6 +198,7 @@ cdef class WriteQueue:
 
         Raises:
             BufferFull: No room; nothing was taken.
+            EventTooLarge: Above ``max_event_bytes``; nothing was taken.
             AllocationError: No memory; nothing was taken.
             WriterBusy: Another thread is in ``send``.
         """
@@ -209,6 +218,15 @@ cdef class WriteQueue:
             self.append_raw(data)
         finally:
             self.max_bytes = cap
+
+    def append_end(self, data) -> None:
+        """Queue a few bytes that end the body, whatever the cap says: its last chunk."""
+        self.begin()
+        cdef char* at
+        cdef bytes end = bytes(data)
+        if end:
+            at = self.room_for(<size_t> PyBytes_GET_SIZE(end), 0)
+            memcpy(at, PyBytes_AS_STRING(end), <size_t> PyBytes_GET_SIZE(end))
 
     cpdef Py_ssize_t append_event(self, SSEEvent event) except -1:
         """Format an event into the queue, whole; returns its size in bytes without framing.
