@@ -15,10 +15,8 @@ Rules of the wire form:
 
 Owner of the data: the caller's ``str`` or ``bytes``, which the event holds. For
 ASCII text the UTF-8 is the ``str``'s own memory; for other text CPython keeps
-the UTF-8 beside the ``str`` for as long as that lives. Nothing here changes
-after construction, so any thread may read an event, and no lock is needed.
-
-This module does no I/O and knows nothing of connections.
+the UTF-8 beside the ``str`` for as long as that lives. Nothing changes after
+construction, so any thread may read an event without a lock. No I/O here.
 """
 
 cimport cython
@@ -213,7 +211,7 @@ def format_event(SSEEvent event not None):
     return wire
 
 
-def format_comment(str text not None):
+def format_comment(text):
     """A comment that no client sees; sent to keep a connection alive.
 
     Args:
@@ -223,8 +221,11 @@ def format_comment(str text not None):
         ``": "`` and a line of the text, for each line, and an empty line.
 
     Raises:
+        TypeError: ``text`` is not a str.
         ValueError: ``text`` holds a lone surrogate, which has no UTF-8 form.
     """
+    if text is None:
+        raise TypeError("text must be str, not None")
     return format_event(SSEEvent(comment=text))
 
 
@@ -232,10 +233,6 @@ def format_comment(str text not None):
 
 cdef inline bint same(const Field* a, const Field* b) noexcept nogil:
     return a.size == b.size and (a.size <= 0 or memcmp(a.text, b.text, a.size) == 0)
-
-
-cdef inline object shown(str name, object value):
-    return None if value is None else f"{name}={value!r}"
 
 
 @cython.final
@@ -394,11 +391,9 @@ cdef class SSEEvent:
         return hash((self.data, self.event, self.id, self.retry, self.comment))
 
     def __repr__(self):
-        fields = [
-            shown("data", self.data), shown("event", self.event), shown("id", self.id),
-            shown("retry", self.retry), shown("comment", self.comment),
-        ]
-        return f"SSEEvent({', '.join([field for field in fields if field])})"
+        names = "data", "event", "id", "retry", "comment"
+        given = [(name, getattr(self, name)) for name in names]
+        return f"SSEEvent({', '.join([f'{k}={v!r}' for k, v in given if v is not None])})"
 
     def __reduce__(self):
         return SSEEvent, (self.data, self.event, self.id, self.retry, self.comment)

@@ -114,6 +114,6 @@ cdef inline char* put_number(int64_t number, char* out) noexcept nogil:
     cdef int at = digits
     while at > 0:
         at -= 1
-        out[at] = <char> (<int64_t> 48 + number % 10)   # 48: ASCII 0
+        out[at] = <char> (c"0" + number % 10)
         number //= 10
     return out + digits
