@@ -22,9 +22,9 @@ CORE := src/h3py/_speedups
 CORE_SOURCES := setup.py $(wildcard $(CORE)/*.pyx $(CORE)/*.pxd $(CORE)/*.pxi $(CORE)/*.h) \
 	$(filter-out $(patsubst %.pyx,%.c,$(wildcard $(CORE)/*.pyx)),$(wildcard $(CORE)/*.c))
 
-export PYTHON
+export PYTHON VENV
 
-.PHONY: help build demo test check bench cov docs soak sanitize clean
+.PHONY: help build environment demo test check bench cov docs soak sanitize asan lsan tsan clean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -33,7 +33,7 @@ help:
 	@echo "make test      the suite                               (ARGS= goes to pytest)"
 	@echo "make build     the compiled core, in place"
 	@echo "make check     format, lint, types, stubs, layers"
-	@echo "make sanitize  the core under ASan+UBSan, LSan and TSan (ARGS= goes to pytest)"
+	@echo "make sanitize  the core under ASan+UBSan, LSan and TSan: make asan, make lsan, make tsan"
 	@echo "make cov       line coverage, compiled lines included"
 	@echo "make docs      runs what the documentation says"
 	@echo "make bench     every figure, into docs/benchmarks/"
@@ -41,6 +41,8 @@ help:
 	@echo "make clean     removes what make made"
 
 build: $(DONE)/core
+
+environment: $(DONE)/core $(DONE)/test $(DONE)/check
 
 demo: $(DONE)/core
 	$(BIN)/h3py demo --backend $(BACKEND) --host $(HOST) --port $(PORT)
@@ -51,10 +53,10 @@ test: $(DONE)/core $(DONE)/test
 check: $(DONE)/core $(DONE)/test $(DONE)/check
 	PATH="$(abspath $(BIN)):$$PATH" tools/check.sh
 
-sanitize: $(DONE)/core $(DONE)/test
-	tools/sanitize.sh asan $(ARGS)
-	tools/sanitize.sh lsan $(ARGS)
-	tools/sanitize.sh tsan $(ARGS)
+sanitize: asan lsan tsan
+
+asan lsan tsan: $(DONE)/core $(DONE)/test
+	tools/sanitize.sh $@ $(ARGS)
 
 cov: $(DONE)/core $(DONE)/test $(DONE)/cov
 	tools/coverage.sh $(ARGS)

@@ -40,6 +40,8 @@ directives = {"language_level": 3, "autotestdict": False, "auto_pickle": False, 
 directives |= {"binding": True, "embedsignature": False, "linetrace": build == "coverage"}
 
 setup(
-    ext_modules=cythonize(extensions, compiler_directives=directives),
+    ext_modules=cythonize(
+        extensions, compiler_directives=directives, include_path=["src"], quiet=True
+    ),
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -195,6 +195,10 @@ def test_a_module_that_skips_itself_fails_in_ci(pytester: pytest.Pytester, monke
     assert result.ret != 0
 
 
+def test_runs_on_both(backend: str) -> None:
+    assert backend in ("trio", "threads")
+
+
 def test_backend_runs_a_test_twice(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(CONFTEST.read_text())
     pytester.makepyfile("def test_it(backend): assert backend in ('trio', 'threads')")
