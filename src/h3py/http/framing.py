@@ -69,9 +69,11 @@ def body_length(index: dict[bytes, bytes], version: Version) -> int:
 
 def _content_length(value: bytes) -> int:
     digits = value.strip(b" \t")
-    if not digits.isdigit():  # on bytes: 0 to 9 alone, no sign, no list
+    # On bytes, isdigit is 0 to 9 alone: no sign, no list. A leading zero is legal,
+    # but there are readers that take it for octal, and no client sends it.
+    if not digits.isdigit() or (digits[0] == 0x30 and len(digits) > 1):
         raise RequestError(400, "invalid content-length")
-    if len(digits) > 20:  # above 64 bits, but for zeros no client sends
+    if len(digits) > 19:  # no body is that long, and a number need not be
         raise RequestError(413, "request body too large")
     return int(digits)
 
@@ -103,6 +105,7 @@ def expects_continue(expectation: bytes | None, version: Version) -> bool:
     """
     if expectation is None or version != HTTP_11:
         return False
-    if any(part.strip(b" \t") != b"100-continue" for part in expectation.split(b",")):
+    expectations = {part.strip(b" \t") for part in expectation.split(b",")} - {b""}
+    if expectations - {b"100-continue"}:
         raise RequestError(417, "expectation not supported")
-    return True
+    return bool(expectations)

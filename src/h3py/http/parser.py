@@ -100,7 +100,7 @@ class RequestParser:
         self._line: RequestLine | None = None
         self._line_end = 0
         self._clean = 0
-        self._host = b""
+        self._host: bytes | None = None  # the last one, which most often comes again
         # The request whose body is being read.
         self._request: Request | None = None
         self._body: BodyStream | None = None
@@ -244,10 +244,13 @@ class RequestParser:
             lines.append((b"host", target_host))
             index[b"host"] = target_host
 
-        if b"connection" in index:
-            keep_alive = keeps_alive(combined(lines, b"connection"), version)
-        else:
+        connection = index.get(b"connection")
+        if connection is None:
             keep_alive = version == HTTP_11
+        elif connection == b"keep-alive" and len(index) == len(lines):
+            keep_alive = True  # what most clients send
+        else:
+            keep_alive = keeps_alive(combined(lines, b"connection"), version)
         waits = b"expect" in index and expects_continue(combined(lines, b"expect"), version)
         length = body_length(index, version)
         request = Request(
