@@ -54,22 +54,15 @@ def legal_fields(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
+_ENDS = [b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\n\r"]
+_PARTS = [b":", b" ", b": ", b"\0", b"7", b"+5", b"99999999999999999999"]
+_FIELDS = [b"data", b"data:", b"data: ", b"event: ", b"id: ", b"id", b"retry: ", b"Data: x"]
+_LINES = [b"data: x\n\n", b"event: tick\n", b"id: 7\n", b"retry: 10\n", b": comment\n"]
+_BOMS = [b"\xef\xbb\xbf", b"\xef", b"\xbb", b"\xbf", b"\xef\xbb"]
+_BROKEN = [b"\xed\xa0\x80", b"\xff", "漢".encode()[:2], b"\xf0\x9f", b"\xc0\x80"]
+_WHOLE = ["é漢😀".encode(), b"\xe2\x80\xa8"]
 _stream_pieces = st.one_of(
-    st.sampled_from(
-        [b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\n\r", b":", b" ", b": ", b"\0"]
-        + [b"data", b"data:", b"data: ", b"event: ", b"id: ", b"id", b"retry: ", b"Data: x"]
-        + [
-            b"data: x\n\n",
-            b"event: tick\n",
-            b"id: 7\n",
-            b"retry: 10\n",
-            b": comment\n",
-            b"7",
-            b"+5",
-        ]
-        + [b"\xef\xbb\xbf", b"\xef", b"\xbb", b"\xbf", b"\xe2\x80\xa8", b"\xed\xa0\x80", b"\xff"]
-        + ["é漢😀".encode(), "漢".encode()[:2], b"\xf0\x9f", b"\xc0\x80", b"99999999999999999999"]
-    ),
+    st.sampled_from(_ENDS + _PARTS + _FIELDS + _LINES + _BOMS + _BROKEN + _WHOLE),
     st.binary(max_size=6),
     st.text(max_size=4).map(lambda text: text.encode("utf-8", "replace")),
 )

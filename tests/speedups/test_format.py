@@ -24,6 +24,14 @@ def values(event: SSEEvent) -> dict[str, Any]:
     return {name: getattr(event, name) for name in FIELDS if getattr(event, name) is not None}
 
 
+def refusal(fields: dict[str, Any]) -> tuple[str, SSEEvent | None]:
+    """Why there can be no such event, or the event."""
+    try:
+        return "", SSEEvent(**fields)
+    except ValueError as error:
+        return str(error), None
+
+
 # --- the wire ---------------------------------------------------------------
 
 
@@ -126,10 +134,9 @@ def test_ten_megabytes(data: str) -> None:
 @example(data="\n\ndata: forged\n\n", event=None, id=None, retry=None, comment="\n\ndata: forged")
 def test_no_value_forges_a_field_or_an_event(**fields: Any) -> None:
     """A value is refused, or it arrives as itself between two events that are untouched."""
-    try:
-        event = SSEEvent(**fields)
-    except ValueError as error:
-        assert any(name in str(error) for name in FIELDS)
+    why, event = refusal(fields)
+    if event is None:
+        assert any(name in why for name in FIELDS)
         return
     before = format_event(SSEEvent(data="before", id="0", event="first"))
     after = format_event(SSEEvent(data="after"))
@@ -163,7 +170,7 @@ def test_id_holds_no_nul(value: str) -> None:
     "retry", [-1, -(2**70), 2**63, 2**200, True, False, 1.0, "5", b"6", [], 1j]
 )
 def test_retry_is_a_non_negative_integer(retry: Any) -> None:
-    with pytest.raises(ValueError, match="^retry must"):
+    with pytest.raises(ValueError, match=r"^retry must"):
         SSEEvent(data="x", retry=retry)
 
 
@@ -194,11 +201,11 @@ def test_only_data_may_be_bytes(field: str) -> None:
 
 
 def test_a_name_needs_data() -> None:
-    with pytest.raises(ValueError, match="^event needs data"):
+    with pytest.raises(ValueError, match=r"^event needs data"):
         SSEEvent(event="x")
-    with pytest.raises(ValueError, match="^event needs data"):
+    with pytest.raises(ValueError, match=r"^event needs data"):
         SSEEvent(event="x", id="1", retry=5, comment="c")
-    with pytest.raises(ValueError, match="^event needs data"):
+    with pytest.raises(ValueError, match=r"^event needs data"):
         SSEEvent(data="x", event="e").replace(data=None)
 
 
@@ -222,12 +229,9 @@ def is_utf8(raw: bytes) -> bool:
 
 
 def accepted(raw: bytes) -> bool:
-    try:
-        SSEEvent(data=raw)
-    except ValueError as error:
-        assert str(error).startswith("data is not UTF-8: byte 0x")
-        return False
-    return True
+    why, event = refusal({"data": raw})
+    assert event is not None or why.startswith("data is not UTF-8: byte 0x")
+    return event is not None
 
 
 def test_every_beginning_of_a_sequence() -> None:
@@ -255,7 +259,7 @@ def test_bytes_must_be_utf8(raw: bytes, pad: int) -> None:
 
 
 def test_where_utf8_breaks_is_told() -> None:
-    with pytest.raises(ValueError, match="^data is not UTF-8: byte 0xFF at index 12"):
+    with pytest.raises(ValueError, match=r"^data is not UTF-8: byte 0xFF at index 12"):
         SSEEvent(data=b"twelve bytes\xff")
 
 
@@ -338,7 +342,7 @@ def test_replace() -> None:
     assert event.replace(event=None, comment=None) == SSEEvent("x", id="1", retry=5)
     assert event.replace(id="", retry=0) == SSEEvent("x", "e", "", 0, "c")
     assert event.replace(retry=None).retry is None
-    with pytest.raises(ValueError, match="^id must"):
+    with pytest.raises(ValueError, match=r"^id must"):
         event.replace(id="a\n")
     with pytest.raises(TypeError):
         event.replace(name="z")  # type: ignore[call-arg]  # there is no such field
@@ -358,9 +362,9 @@ def test_json(obj: Any) -> None:
 def test_json_of_what_has_none() -> None:
     with pytest.raises(TypeError, match="object"):
         SSEEvent.json(object())
-    with pytest.raises(ValueError, match="^data holds a lone surrogate"):
+    with pytest.raises(ValueError, match=r"^data holds a lone surrogate"):
         SSEEvent.json({"k": "\ud800"})
-    with pytest.raises(ValueError, match="^id must"):
+    with pytest.raises(ValueError, match=r"^id must"):
         SSEEvent.json(1, id="\n")
 
 
