@@ -289,14 +289,27 @@ class ThreadConnection(BaseConnection):
         """Wait until the socket takes bytes, at most so long; True if it does (or broke)."""
         if self.wire.fd < 0:
             return False
-        if deadline is not None:
-            at_most_s = min(at_most_s, max(0.0, deadline - time.monotonic()))
-        waiter = select.poll()
-        waiter.register(self.wire.fd, select.POLLOUT)
-        return bool(waiter.poll(at_most_s * 1000))
+        until = time.monotonic() + at_most_s
+        return wait_for(
+            self.wire.fd, until if deadline is None else min(until, deadline), write=True
+        )
 
 
 Connection = TrioConnection | ThreadConnection
+
+
+def wait_for(fd: int, deadline: float | None, *, write: bool) -> bool:
+    """Block this thread until ``fd`` can be written (or read), or broke; False at the deadline.
+
+    Args:
+        fd: The descriptor.
+        deadline: On ``time.monotonic()``; None waits for ever.
+        write: Wait for room to write, else for something to read.
+    """
+    waiter = select.poll()
+    waiter.register(fd, select.POLLOUT if write else select.POLLIN | _POLLRDHUP)
+    left_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+    return bool(waiter.poll(left_ms))
 
 
 def plain(sock: socket.socket) -> PlainWire:

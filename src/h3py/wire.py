@@ -16,11 +16,11 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
+from h3py._speedups.write_queue import WriteQueue
 from h3py.errors import ConnectionClosed, WriteError
 
 if TYPE_CHECKING:
     from h3py._speedups.format import SSEEvent
-    from h3py._speedups.write_queue import WriteQueue
 
 # What one TLS record carries (RFC 8446 section 5.1).
 RECORD_BYTES = 16 * 1024
@@ -164,6 +164,21 @@ class TLSWire(PlainWire):
         if data:
             self._encrypt(data)
         return self._flush()
+
+    def seal(self, queue: WriteQueue) -> WriteQueue:
+        """All that is left to send, encrypted, with our close_notify at its end.
+
+        The socket can then be closed by somebody who knows nothing of TLS.
+        """
+        sealed = WriteQueue()
+        try:
+            while queue.queued_bytes:
+                self._encrypt(queue.take(RECORD_BYTES))
+            self.send_end()
+        except (ConnectionClosed, WriteError):
+            return sealed  # the peer has gone: nothing is left to send
+        sealed.append_end(self._pending + self._outgoing.read())
+        return sealed
 
     def send_end(self) -> bool:
         """Tell the peer that nothing follows (close_notify, RFC 8446 section 6.1)."""

@@ -23,6 +23,7 @@ Low-level errors are translated here and nowhere else: ``ConnectionClosed`` to
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 # Guards the decisions of all streams: which reason was first, parked or not. They
 # are rare and take a microsecond, so one lock for all costs less than one in each.
 _deciding = threading.Lock()
+
+
+# What is called once a stream has ended, and the context it was registered in.
+Callback = tuple[contextvars.Context, Callable[[CloseReason], Any]]
 
 
 class StreamState(Enum):
@@ -80,6 +85,9 @@ class StreamHost(Protocol):
     def stream_ended(self, stream: Stream) -> None:
         """The one notice of a stream's end."""
 
+    def run_callback(self, callback: Callback, reason: CloseReason) -> None:
+        """Run an on_close callback where it may block, or be awaited."""
+
     def now(self) -> float:
         """Monotonic seconds."""
 
@@ -100,6 +108,8 @@ class Stream:
         "host",
         "label",
         "last_event_id",
+        "looked_at",
+        "looked_count",
         "opened_at",
         "slow",
         "state",
@@ -130,7 +140,10 @@ class Stream:
         # Since when a send has been waiting for the client; None while it is not.
         self.blocked_since: float | None = None
         self.slow = False
-        self._callbacks: list[Callable[[CloseReason], Any]] | None = None
+        # When the stream was last looked after, and how many events it had sent by then.
+        self.looked_at = self.opened_at
+        self.looked_count = 0
+        self._callbacks: list[Callback] | None = None
         self._ended: threading.Event | None = None
         self._told = False
 
@@ -323,15 +336,16 @@ class Stream:
     def on_close(self, callback: Callable[[CloseReason], Any]) -> None:
         """Have ``callback(reason)`` called once the stream has ended; at once if it has."""
         with _deciding:
+            entry = (contextvars.copy_context(), callback)
             if not self._told:
                 if self._callbacks is None:
                     self._callbacks = []
-                self._callbacks.append(callback)
+                self._callbacks.append(entry)
                 return
         assert self.close_reason is not None
-        callback(self.close_reason)
+        self.host.run_callback(entry, self.close_reason)
 
-    def take_callbacks(self) -> list[Callable[[CloseReason], Any]]:
+    def take_callbacks(self) -> list[Callback]:
         """The callbacks to run, given out once."""
         callbacks, self._callbacks = self._callbacks or [], None
         return callbacks

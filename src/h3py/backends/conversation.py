@@ -1,0 +1,327 @@
+"""One client connection, from accept to its end, without the waiting.
+
+A conversation owns the wire, the parser and the deadline of what it waits for.
+Its backend's task or thread calls ``receive`` when there may be something to
+read, performs each request, and gives the response to ``answer``. Reading and
+deciding is written here once; waiting is the backend's.
+
+It ends in one of three ways: a stream takes the connection over (``stream`` is
+set, and nothing here touches the wire again), ``finish`` hands it to the engine
+to be closed gently, or ``abort`` closes it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from h3py.backends.proxies import client_and_scheme
+from h3py.close_reason import CloseReason
+from h3py.connection import BaseConnection, wait_for
+from h3py.errors import ConnectionClosed, HTTPError, RequestError, WriteError
+from h3py.http import (
+    CONTINUE,
+    HTTP_11,
+    BodyStream,
+    Phase,
+    Request,
+    RequestParser,
+    Response,
+    asks_close,
+    encode_error,
+    encode_response,
+    encode_stream_head,
+    http_date,
+)
+from h3py.sse.stream import Stream
+from h3py.sse.writer import StreamStart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from h3py.backends.server import Server
+    from h3py.wire import Wire
+
+READ_BYTES = 64 * 1024
+
+_log = logging.getLogger("h3py.server")
+
+
+class Conversation:
+    """The requests and answers of one connection; backends add the waiting.
+
+    Attributes:
+        over: Nothing more will be read: the peer has ended, or sent what was wrong.
+        deadline: When what is being waited for is late, on the server's clock; None
+            while a handler runs.
+    """
+
+    __slots__ = (
+        "address",
+        "deadline",
+        "expired",
+        "over",
+        "parser",
+        "phase",
+        "queue",
+        "server",
+        "stream",
+        "wire",
+    )
+
+    blocking = False
+    """Whether a thread drives the connection while it answers."""
+
+    def __init__(self, server: Server, wire: Wire, address: Any) -> None:
+        self.server = server
+        self.wire = wire
+        self.address = address
+        self.parser = RequestParser(server.options.limits, wants_stream=server.app.wants_stream)
+        self.queue = server.new_queue(blocking=self.blocking)
+        self.phase = Phase.IDLE
+        # A client that connects and says nothing has less patience to claim than one
+        # that has been served before.
+        self.deadline: float | None = server.now() + server.options.header_timeout_s
+        self.stream: Stream | None = None
+        self.over = False
+        self.expired = False
+        server.conversations.add(self)
+
+    # -- reading -----------------------------------------------------------------
+
+    def receive(self) -> list[Request]:
+        """The requests that what has arrived completes.
+
+        Raises:
+            BlockingIOError: Nothing has arrived.
+            ConnectionClosed: The connection broke.
+        """
+        parser = self.parser
+        if parser.buffered:
+            data = b""
+        else:
+            data = self.wire.recv(READ_BYTES)
+            if not data:
+                parser.feed_eof()
+                self.over = True
+                return []
+        requests = parser.feed(data)
+        if parser.error is not None:
+            self.over = True
+        elif parser.take_continue():
+            self.queue.append_raw(CONTINUE)
+            self.wire.send(self.queue)
+        return requests
+
+    def arm(self) -> None:
+        """Set the deadline of what is waited for now; bytes that trickle in do not move it."""
+        phase = self.parser.phase
+        if self.deadline is not None and phase is self.phase:
+            return
+        options = self.server.options
+        self.phase = phase
+        allowed = {
+            Phase.IDLE: options.keep_alive_timeout_s,
+            Phase.HEAD: options.header_timeout_s,
+            Phase.BODY: options.body_timeout_s,
+        }[phase]
+        self.deadline = self.server.now() + allowed
+
+    def expire(self) -> None:
+        """The deadline has passed; backends also make whoever waits here notice."""
+        self.deadline = None
+        self.expired = True
+        self.over = True
+        if self.queue.queued_bytes:
+            return  # a response is late, not a request: there is no answering that
+        if self.parser.phase is not Phase.IDLE and self.parser.error is None:
+            waited = "head" if self.parser.phase is Phase.HEAD else "body"
+            self.parser.error = RequestError(408, f"the request's {waited} took too long")
+
+    def stop(self) -> None:
+        """The server stops: a connection that is between requests is over."""
+        if self.deadline is not None and self.parser.phase is Phase.IDLE:
+            self.over = True
+
+    def receive_body(self) -> None:
+        """Feed what has arrived of a body that is handed over in pieces.
+
+        Raises:
+            BlockingIOError: Nothing has arrived.
+            ConnectionClosed: The connection broke.
+        """
+        if self.expired or self.over:
+            # Late: the parser has said so to the body. There is nothing to wait for.
+            self.parser.feed_eof()
+            return
+        self.receive()
+
+    # -- answering ---------------------------------------------------------------
+
+    def answer(self, request: Request, response: Response) -> None:
+        """Queue a response, and decide whether the connection is used again."""
+        body = request.body
+        keep = (
+            request.keep_alive
+            and not self.server.stopping
+            and (type(body) is bytes or (isinstance(body, BodyStream) and body.complete))
+            and not asks_close(response.headers)
+        )
+        if not keep:
+            self.over = True
+        try:
+            data = self._encode(request, response, keep)
+        except (TypeError, ValueError):
+            # A header that cannot be sent: the application's mistake, and never half a response.
+            _log.exception("a response to %s %s cannot be sent", request.method, request.path)
+            data = self._encode(request, _failure(), keep)
+        # A response is sent whole before the next is made, so the cap is for streams alone.
+        self.queue.append_end(data)
+
+    def _encode(self, request: Request, response: Response, keep: bool) -> bytes:
+        return encode_response(
+            response.status,
+            response.headers,
+            response.body,
+            version=request.version,
+            keep_alive=keep,
+            head_only=request.method == "HEAD",
+            date=http_date(time.time()),
+        )
+
+    def answer_error(self) -> None:
+        """Queue the answer to what was wrong with the client's bytes, if anything was."""
+        error = self.parser.error
+        if error is not None:
+            self.queue.append_end(encode_error(error, date=http_date(time.time())))
+
+    def failed(self, request: Request) -> Response:
+        """What a handler's failure outside the application's own error handling becomes."""
+        _log.exception("serving %s %s failed", request.method, request.path)
+        return _failure()
+
+    # -- ending ------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Hand the connection to the engine: the rest is sent, then it is closed gently."""
+        self.server.conversations.discard(self)
+        if self.stream is None and self.wire.fd >= 0:
+            try:
+                self.server.close_gently(self.wire, self.queue)
+            except (ConnectionClosed, WriteError):
+                self.abort()
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        self.server.conversations.discard(self)
+        if self.stream is None and self.wire.fd >= 0:
+            self.queue.clear()
+            self.wire.close()
+            self.server.connection_gone()
+
+
+class ConversationExchange:
+    """One request as the application sees the backend; backends add drivers and body waiting."""
+
+    __slots__ = ("conversation", "request")
+
+    def __init__(self, conversation: Conversation, request: Request) -> None:
+        self.conversation = conversation
+        self.request = request
+
+    @property
+    def server(self) -> Server:
+        """The server this exchange is on."""
+        return self.conversation.server
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The client's address; behind a trusted proxy, what the proxy says."""
+        return self._seen()[0]
+
+    @property
+    def scheme(self) -> str:
+        """``"http"`` or ``"https"``; behind a trusted proxy, what the proxy says."""
+        return self._seen()[1]
+
+    def _seen(self) -> tuple[tuple[str, int] | None, str]:
+        conversation = self.conversation
+        return client_and_scheme(
+            conversation.address,
+            "https" if conversation.wire.tls else "http",
+            self.request.headers,
+            conversation.server.options.trusted_proxies,
+        )
+
+    def start_sse(self, status: int, headers: Iterable[tuple[str, str]]) -> StreamStart:
+        """Write the head of a stream now; the connection is the stream's from here on.
+
+        Raises:
+            HTTPError: 503: the server stops, or has as many streams as it may.
+            ConnectionClosed: The client has gone.
+            ValueError: A header that cannot be sent.
+        """
+        conversation = self.conversation
+        request = self.request
+        server = conversation.server
+        head = encode_stream_head(
+            status, headers, version=request.version, date=http_date(time.time())
+        )
+        server.admit_stream()
+        try:
+            driver = self.claim_driver()
+        except HTTPError:
+            server.stream_refused()
+            raise
+        connection = self.make_connection()
+        stream = Stream(
+            server,
+            connection,  # type: ignore[arg-type]  # one of the two kinds, by backend and thread
+            label=f"{request.method} {request.path}",
+            last_event_id=request.headers.get("last-event-id"),
+            driver=driver,
+        )
+        conversation.stream = stream
+        conversation.over = True
+        server.conversations.discard(conversation)
+        server.watch(stream)
+        try:
+            if request.method == "HEAD":
+                connection.begin_stream(head, chunked=False)
+                stream.finish(CloseReason.HANDLER_DONE)
+            else:
+                connection.begin_stream(head, chunked=request.version >= HTTP_11)
+        except (ConnectionClosed, WriteError):
+            stream.end(CloseReason.CLIENT_CLOSED)
+        return StreamStart(stream)
+
+    def wait_body(self) -> None:
+        """Block a thread until a streamed body has more bytes, is complete, or has an error."""
+        conversation = self.conversation
+        while True:
+            try:
+                conversation.receive_body()
+            except BlockingIOError:
+                conversation.arm()
+                wait_for(conversation.wire.fd, None, write=False)
+                continue
+            conversation.deadline = None
+            return
+
+    def claim_driver(self) -> Any:
+        """What ``Server.wake`` needs to reach whoever drives the stream that begins now."""
+        raise RuntimeError("a backend must say what drives a stream")
+
+    def make_connection(self) -> BaseConnection:
+        """The connection of the stream that begins now."""
+        raise RuntimeError("a backend must make the connection")
+
+
+def plain_response(status: int, text: bytes, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    """A short answer in plain text, from the backend itself."""
+    return Response(status, [("content-type", "text/plain; charset=utf-8"), *headers], text)
+
+
+def _failure() -> Response:
+    return plain_response(500, b"Internal Server Error\n")

@@ -1,0 +1,341 @@
+"""The server: what both backends share, and the host of every stream.
+
+Owner of the engine, the counters, the limits and the registry of driven
+streams. It waits for nothing and knows neither trio nor threads: what the two
+do differently (waking a driver, running a callback, taking a descriptor out of
+the loop) is in a handful of hooks that a backend overrides.
+
+Threads: the engine's reports, ``sweep`` and the accept loop come from the
+backend's own thread; streams begin and end in any. ``_lock`` guards the
+counters and the registry.
+
+How it ends is ``shutdown.py``'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from h3py._speedups.engine import Engine
+from h3py._speedups.write_queue import WriteQueue
+from h3py.backends.callbacks import CallbackThread
+from h3py.backends.listeners import connection_limit, url_of
+from h3py.backends.liveness import look_after
+from h3py.backends.tls_parking import TLSParking
+from h3py.close_reason import CloseReason
+from h3py.errors import HTTPError
+from h3py.sse.stream import Callback, Stream, StreamState
+
+if TYPE_CHECKING:
+    import socket
+
+    from h3py._speedups.format import SSEEvent
+    from h3py.backends.conversation import Conversation
+    from h3py.backends.steps import Application
+    from h3py.connection import BaseConnection
+    from h3py.options import ServeOptions
+    from h3py.wire import Wire
+
+_log = logging.getLogger("h3py.stream")
+
+# After these the client takes nothing more: what is queued for it is dropped.
+ABRUPT = frozenset({CloseReason.CLIENT_CLOSED, CloseReason.SLOW, CloseReason.TIMEOUT})
+
+class Server:
+    """A running server, as the code around it sees it.
+
+    Attributes:
+        addresses: The ``getsockname()`` of each listener.
+        url: The first of them as a URL, without a trailing slash.
+        engine: The fan-out engine that serves parked streams.
+        closed_streams: How many streams ended, by close reason.
+        slow_episodes: How often a client was found slow.
+    """
+
+    def __init__(self, app: Application, options: ServeOptions) -> None:
+        self.app = app
+        self.options = options
+        self.now: Callable[[], float] = options.clock or time.monotonic
+        self.engine = Engine(
+            pumps=options.pumps,
+            log_events=options.log_events,
+            log_bytes=options.log_bytes,
+            log_age_s=options.log_age_s,
+            max_queue_bytes=options.max_queue_bytes,
+            max_memory_bytes=options.max_memory_bytes,
+            heartbeat_s=options.heartbeat_s,
+            heartbeat_misses=options.heartbeat_misses,
+            stall_timeout_s=options.stall_timeout_s,
+            slow_write_s=options.slow_write_s,
+            linger_s=options.linger_s,
+            max_discard_bytes=options.max_discard_bytes,
+            half_close=options.half_close,
+        )
+        self.max_connections = connection_limit(options)
+        self.max_streams = options.max_streams or self.max_connections
+        self.listeners: list[socket.socket] = []
+        self.addresses: list[Any] = []
+        self.url = ""
+        self.conversations: set[Conversation] = set()
+        self.driven: set[Stream] = set()
+        self.open_connections = 0
+        self.open_streams = 0
+        self.closed_streams: Counter[CloseReason] = Counter()
+        self.slow_episodes = 0
+        self.stopping = False
+        self._lock = threading.Lock()
+        self.callback_thread = CallbackThread()
+        self.tls_parking: TLSParking | None = None
+
+    # -- hooks of the backends -------------------------------------------------
+
+    def wake(self, stream: Stream) -> None:
+        """Make the driver of a stream that others ended notice it."""
+        self.wake_thread(stream)
+
+    def wake_thread(self, stream: Stream) -> None:
+        """Wake a thread that drives a stream.
+
+        A clean end needs no more than the stream's close reason, which a waiting thread
+        looks at several times a second. A lost or hostile client is cut off, so that a send
+        ends at once.
+        """
+        connection = stream.connection
+        if connection is not None and stream.close_reason in ABRUPT:
+            connection.wire.shut_down()
+
+    def release_descriptor(self, connection: BaseConnection) -> None:
+        """Take the connection's descriptor out of the backend's own waiting."""
+
+    def run_callback(self, callback: Callback, reason: CloseReason) -> None:
+        """Run an on_close callback where it may block."""
+        self.callback_thread.run(callback, reason)
+
+    def shutdown(self) -> None:
+        """Begin a graceful shutdown; returns at once. From any thread, and more than once."""
+        raise RuntimeError("a backend must say how it is told to stop")
+
+    # -- beginning and ending ----------------------------------------------------
+
+    def start_engine(self) -> None:
+        """Start the pumps."""
+        self.engine.start()
+
+    def begin_drain(self) -> None:
+        """Ask everything to end: idle connections, driven streams, parked ones."""
+        with self._lock:
+            self.stopping = True
+            driven = tuple(self.driven)
+        for conversation in tuple(self.conversations):
+            conversation.stop()
+        for stream in driven:
+            stream.end(CloseReason.SHUTDOWN)
+        self.engine.close_all(CloseReason.SHUTDOWN.code)
+
+    def end_engine(self) -> None:
+        """Join the pumps and the helping threads; what is still open is cut. Blocks."""
+        if self.tls_parking is not None:
+            self.tls_parking.stop()
+        self.engine.shut_down()
+        self.callback_thread.stop()
+
+    # -- connections -----------------------------------------------------------
+
+    def listening(self, listeners: list[socket.socket], *, tls: bool) -> None:
+        """Note where the server is reached."""
+        self.listeners = listeners
+        self.addresses = [listener.getsockname() for listener in listeners]
+        self.url = url_of(listeners[0], tls=tls)
+
+    def connection_opened(self) -> bool:
+        """Count a connection in; False where that is one too many (it counts until it is closed)."""
+        with self._lock:
+            self.open_connections += 1
+            return self.open_connections <= self.max_connections
+
+    def connection_gone(self) -> None:
+        """Count a connection's end: its descriptor is closed."""
+        with self._lock:
+            self.open_connections -= 1
+
+    def new_queue(self, *, blocking: bool) -> WriteQueue:
+        """The write queue of a connection; ``blocking``: a thread drives it."""
+        options = self.options
+        return WriteQueue(
+            max_bytes=options.max_queue_bytes,
+            gather_bytes=options.buffer_bytes,
+            reference_over=options.reference_over_bytes,
+            max_event_bytes=options.max_event_bytes,
+            release_gil=blocking,
+        )
+
+    def close_gently(self, wire: Wire, queue: WriteQueue) -> None:
+        """Let the engine send the rest, end the connection and close it.
+
+        A close with unread input would make the kernel send a reset, and the client would
+        lose the end of what it was sent; the engine reads and discards for a while first.
+        """
+        if wire.fd < 0:
+            return
+        if wire.tls:
+            queue = wire.seal(queue)
+        handle = self.engine.adopt(wire.fd, None, queue, chunked=False, heartbeat=False)
+        wire.detach()
+        self.engine.close(handle, CloseReason.HANDLER_DONE.code)
+
+    # -- streams ---------------------------------------------------------------
+
+    def admit_stream(self) -> None:
+        """Count a stream in.
+
+        Raises:
+            HTTPError: 503: the server stops, or has as many streams as it may.
+        """
+        with self._lock:
+            if not self.stopping and self.open_streams < self.max_streams:
+                self.open_streams += 1
+                return
+        why = "the server is stopping" if self.stopping else "too many streams"
+        raise HTTPError(503, why, headers={"retry-after": str(self.options.retry_after_s)})
+
+    def stream_refused(self) -> None:
+        """Take back what ``admit_stream`` counted: the stream could not begin."""
+        with self._lock:
+            self.open_streams -= 1
+
+    def watch(self, stream: Stream) -> None:
+        """Begin to look after a driven stream: its hang-up is seen while its handler sleeps."""
+        connection = stream.connection
+        assert connection is not None
+        wire = connection.wire
+        stream.handle = self.engine.watch(wire.fd, stream, discard=not wire.tls)
+        with self._lock:
+            self.driven.add(stream)
+
+    def adopt(self, stream: Stream) -> None:
+        """Move a driven stream to the engine; on failure nothing has moved."""
+        connection = stream.connection
+        assert connection is not None
+        wire = connection.wire
+        self.release_descriptor(connection)
+        if wire.tls:
+            self.park_tls(stream)
+        else:
+            stream.handle = self.engine.adopt(
+                wire.fd,
+                stream,
+                connection.queue,
+                chunked=connection.chunked,
+                handle=stream.handle,
+            )
+            wire.detach()
+        with self._lock:
+            self.driven.discard(stream)
+
+    def park_tls(self, stream: Stream) -> None:
+        """Move a stream under TLS: the engine queues, one thread for all of them encrypts."""
+        with self._lock:
+            if self.tls_parking is None:
+                self.tls_parking = TLSParking(self)
+        self.tls_parking.adopt(stream)
+
+    def retire(self, stream: Stream) -> None:
+        """Let go of a driven stream that has ended: send the rest, end the body, close."""
+        connection, stream.connection = stream.connection, None
+        assert connection is not None
+        with self._lock:
+            self.driven.discard(stream)
+        self.engine.unwatch(stream.handle)
+        self.release_descriptor(connection)
+        if stream.close_reason in ABRUPT or connection.wire.fd < 0:
+            connection.abort()
+            self.connection_gone()
+            return
+        connection.end_stream()
+        self.close_gently(connection.wire, connection.queue)
+
+    def send_parked(self, stream: Stream, piece: SSEEvent | bytes) -> None:
+        """Queue one piece on a parked stream."""
+        self.engine.send(stream.handle, piece)
+
+    def close_parked(self, stream: Stream, reason: CloseReason) -> bool:
+        """End a parked stream; False if it was ending already."""
+        return self.engine.close(stream.handle, reason.code, flush=reason not in ABRUPT)
+
+    def queued_parked(self, stream: Stream) -> int:
+        """Unsent bytes of a parked stream."""
+        return self.engine.queued_bytes(stream.handle)
+
+    def stream_ended(self, stream: Stream) -> None:
+        """The one notice of a stream's end: counters, the log, the application's callbacks."""
+        reason = stream.close_reason
+        assert reason is not None
+        with self._lock:
+            self.open_streams -= 1
+            self.closed_streams[reason] += 1
+        _log.info(
+            "stream ended: %s %s, %d events, %.3f s",
+            stream.label,
+            reason.value,
+            stream.event_count,
+            self.now() - stream.opened_at,
+            extra={
+                "stream": stream.label,
+                "close_reason": reason.value,
+                "events": stream.event_count,
+            },
+        )
+        for callback in stream.take_callbacks():
+            self.run_callback(callback, reason)
+
+    # -- what comes from the engine, and from time -------------------------------
+
+    def take_reports(self) -> None:
+        """Handle what the engine has to tell. Called when ``engine.report_fd`` is readable."""
+        for report in self.engine.reports():
+            stream = report.owner
+            if report.kind == "data":
+                assert self.tls_parking is not None
+                self.tls_parking.wanted(report.handle)
+            elif report.kind == "closed":
+                # A descriptor without a stream is one that only waited to be closed gently.
+                if stream is not None:
+                    stream.ended_in_engine(report.reason)
+                if self.tls_parking is None or not self.tls_parking.closed(report.handle):
+                    self.connection_gone()
+            elif report.kind == "hangup":
+                if stream.state is StreamState.DRIVEN:
+                    stream.end(_reason(report.reason))
+            elif report.kind == "slow":
+                self.found_slow(stream)
+
+    def found_slow(self, stream: Stream) -> None:
+        """Count and warn of a slow client, once per episode."""
+        with self._lock:
+            self.slow_episodes += 1
+        _log.warning(
+            "slow client: %s, %d bytes are queued for it",
+            stream.label,
+            stream.queued_bytes,
+            extra={"stream": stream.label, "queued_bytes": stream.queued_bytes},
+        )
+
+    def sweep(self) -> None:
+        """What time brings: late requests, slow and dead clients of driven streams."""
+        now = self.now()
+        for conversation in tuple(self.conversations):
+            if conversation.deadline is not None and now >= conversation.deadline:
+                conversation.expire()
+        with self._lock:
+            driven = tuple(self.driven)
+        for stream in driven:
+            look_after(self, stream, now)
+
+
+def _reason(code: int) -> CloseReason:
+    return CloseReason.LIMIT if code == CloseReason.LIMIT.code else CloseReason.CLIENT_CLOSED

@@ -1,0 +1,124 @@
+"""The worker threads of the threads backend.
+
+Complete requests wait in one queue; threads are started as they are needed, up
+to ``workers``, and kept. A thread that begins to stream leaves the pool: its
+place is free at once, and when the stream has ended the thread comes back or
+ends. So long streams cannot starve short requests.
+
+Owner: the server. ``submit`` and ``overdue`` are called by the thread that
+reads; the rest by the workers. All threads are daemons: code that does not end
+by the drain's deadline does not keep the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from h3py.errors import HTTPError
+
+if TYPE_CHECKING:
+    from h3py.options import ServeOptions
+
+_log = logging.getLogger("h3py.server")
+
+Job = tuple[Callable[..., Any], tuple[Any, ...], float]
+
+
+class WorkerPool:
+    """Threads that serve complete requests."""
+
+    def __init__(self, options: ServeOptions, now: Callable[[], float]) -> None:
+        self._options = options
+        self._now = now
+        self._jobs: deque[Job] = deque()
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._idle = 0
+        self._threads = 0  # that serve requests: idle ones, and busy ones that do not stream
+        self._streams = 0  # that stream
+        self._stopping = False
+        self._local = threading.local()
+
+    @property
+    def free(self) -> int:
+        """How many requests could begin at once."""
+        with self._lock:
+            return self._options.workers - self._threads + self._idle - len(self._jobs)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have ``function(*args)`` run by a worker, as soon as one is free."""
+        with self._lock:
+            self._jobs.append((function, args, self._now()))
+            if self._idle >= len(self._jobs):
+                self._work.notify()
+            elif self._threads < self._options.workers:
+                self._start_thread()
+
+    def overdue(self) -> list[Job]:
+        """Take out the jobs that have waited longer than ``worker_wait_s``."""
+        with self._lock:
+            limit = self._now() - self._options.worker_wait_s
+            late = []
+            while self._jobs and self._jobs[0][2] <= limit:
+                late.append(self._jobs.popleft())
+            return late
+
+    def leave_for_stream(self) -> None:
+        """The calling worker will stream: its place is free from now on.
+
+        Raises:
+            HTTPError: 503: ``max_sync_streams`` threads stream.
+        """
+        if getattr(self._local, "streaming", False):
+            return
+        with self._lock:
+            if self._streams >= self._options.max_sync_streams:
+                raise HTTPError(
+                    503,
+                    "too many streams",
+                    headers={"retry-after": str(self._options.retry_after_s)},
+                )
+            self._streams += 1
+            self._threads -= 1
+            self._local.streaming = True
+            if len(self._jobs) > self._idle:
+                self._start_thread()
+
+    def stop(self) -> None:
+        """Let idle threads end; busy ones end with what they do."""
+        with self._lock:
+            self._stopping = True
+            self._work.notify_all()
+
+    def _start_thread(self) -> None:
+        """With the lock held."""
+        self._threads += 1
+        threading.Thread(target=self._loop, name="h3py-worker", daemon=True).start()
+
+    def _loop(self) -> None:
+        local = self._local
+        while True:
+            with self._lock:
+                while not self._jobs:
+                    if self._stopping:
+                        self._threads -= 1
+                        return
+                    self._idle += 1
+                    self._work.wait()
+                    self._idle -= 1
+                function, args, _ = self._jobs.popleft()
+            try:
+                function(*args)
+            except Exception:
+                _log.exception("a worker's connection failed")
+            if getattr(local, "streaming", False):
+                local.streaming = False
+                with self._lock:
+                    self._streams -= 1
+                    if self._threads >= self._options.workers or self._stopping:
+                        return
+                    self._threads += 1

@@ -1,0 +1,165 @@
+"""Parked streams under TLS: one thread for all of them.
+
+The engine cannot encrypt, so for these it queues and says when there is
+something to take. This thread takes it, encrypts, sends, and reads: a
+``close_notify``, a FIN or bytes that nobody asked for come through TLS too. It
+holds no thread per stream and never blocks on one of them.
+
+Owner: the server. The wires belong to this thread from ``adopt`` to the engine's
+report that the stream is closed; other threads only put requests into ``_asked``
+and wake it. It ends with ``stop``.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from typing import TYPE_CHECKING
+
+from h3py._speedups.write_queue import WriteQueue
+from h3py.backends.readiness import Readiness
+from h3py.close_reason import CloseReason
+from h3py.errors import ConnectionClosed, WriteError
+from h3py.wire import RECORD_BYTES, TLSWire
+
+if TYPE_CHECKING:
+    from h3py.backends.server import Server
+    from h3py.sse.stream import Stream
+
+STOP_WAIT_S = 5.0
+
+
+class ParkedTLS:
+    """One parked stream under TLS."""
+
+    __slots__ = ("chunked", "discarded", "handle", "wire")
+
+    def __init__(self, wire: TLSWire, handle: int, *, chunked: bool) -> None:
+        self.wire = wire
+        self.handle = handle
+        self.chunked = chunked
+        self.discarded = 0
+
+
+class TLSParking:
+    """The thread, and the streams it serves, by handle."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._readiness = Readiness()
+        self._parked: dict[int, ParkedTLS] = {}
+        self._by_fd: dict[int, ParkedTLS] = {}
+        # (what, handle or stream): "new", "data", "closed"; appended by any thread.
+        self._asked: collections.deque[tuple[str, int, ParkedTLS | None]] = collections.deque()
+        self._handles: set[int] = set()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="h3py-tls", daemon=True)
+        self._thread.start()
+
+    def adopt(self, stream: Stream) -> None:
+        """Take over a stream's connection; called by its driver, with the stream's decision held."""
+        connection = stream.connection
+        assert connection is not None
+        wire = connection.wire
+        assert isinstance(wire, TLSWire)
+        engine = self._server.engine
+        stream.handle = engine.adopt(
+            -1, stream, connection.queue, chunked=connection.chunked, handle=stream.handle,
+            indirect=True,
+        )  # fmt: skip
+        self._handles.add(stream.handle)
+        parked = ParkedTLS(wire, stream.handle, chunked=connection.chunked)
+        self._ask("new", stream.handle, parked)
+
+    def wanted(self, handle: int) -> None:
+        """The engine has bytes for this stream."""
+        self._ask("data", handle, None)
+
+    def closed(self, handle: int) -> bool:
+        """The engine has closed this stream; False if it is none of ours."""
+        if handle not in self._handles:
+            return False
+        self._handles.discard(handle)
+        self._ask("closed", handle, None)
+        return True
+
+    def stop(self) -> None:
+        """End the thread; what is still open is closed."""
+        self._stopping = True
+        self._readiness.wake()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(STOP_WAIT_S)
+
+    def _ask(self, what: str, handle: int, parked: ParkedTLS | None) -> None:
+        self._asked.append((what, handle, parked))
+        self._readiness.wake()
+
+    # -- in the thread ---------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            for fd, _ in self._readiness.wait(None):
+                parked = self._by_fd.get(fd)
+                if parked is not None:
+                    self._serve(parked)
+            while self._asked:
+                what, handle, new = self._asked.popleft()
+                if new is not None:
+                    self._parked[handle] = self._by_fd[new.wire.fd] = new
+                    self._serve(new)
+                elif (parked := self._parked.get(handle)) is not None:
+                    if what == "closed":
+                        self._end(parked)
+                    else:
+                        self._serve(parked)
+        for parked in tuple(self._parked.values()):
+            self._forget(parked)
+            parked.wire.close()
+            self._server.connection_gone()
+        self._readiness.close()
+
+    def _serve(self, parked: ParkedTLS) -> None:
+        """Send what there is to send, read what there is to read, and say what to wait for."""
+        try:
+            sent = self._send(parked)
+            alive = self._read(parked)
+        except (ConnectionClosed, WriteError):
+            sent, alive = True, False
+        if not alive:
+            self._server.engine.close(parked.handle, CloseReason.CLIENT_CLOSED.code, flush=False)
+        elif parked.discarded > self._server.options.max_discard_bytes:
+            self._server.engine.close(parked.handle, CloseReason.LIMIT.code, flush=False)
+        else:
+            self._readiness.arm(parked.wire.fd, read=True, write=not sent)
+
+    def _send(self, parked: ParkedTLS) -> bool:
+        """True when nothing is left to send."""
+        while parked.wire.send_bytes(b""):
+            data = self._server.engine.take(parked.handle, RECORD_BYTES)
+            if not data:
+                return True
+            parked.wire.send_bytes(data)
+        return False
+
+    def _read(self, parked: ParkedTLS) -> bool:
+        """False when the peer has ended."""
+        while True:
+            try:
+                data = parked.wire.recv(RECORD_BYTES)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            parked.discarded += len(data)
+            if parked.discarded > self._server.options.max_discard_bytes:
+                return True
+
+    def _end(self, parked: ParkedTLS) -> None:
+        """The engine has let go: what it had queued has been taken; close the connection gently."""
+        self._forget(parked)
+        self._server.close_gently(parked.wire, WriteQueue())
+
+    def _forget(self, parked: ParkedTLS) -> None:
+        self._parked.pop(parked.handle, None)
+        self._by_fd.pop(parked.wire.fd, None)
+        self._readiness.forget(parked.wire.fd)

@@ -1,0 +1,358 @@
+"""The trio backend: a task per connection, worker threads for plain functions.
+
+Accept, read, timers and shutdown, and nothing of the protocol: what is read
+means something to ``Conversation``, what ends a stream to ``Stream``.
+
+Threads: everything here runs on the trio loop, except what says otherwise. The
+engine's reports are taken by a task in the outermost nursery, so that they
+arrive until the last; the sweep runs there too.
+
+A conversation's cancel scope surrounds all that is done for a connection,
+handler calls included: cancelling it is how a lost client, a limit or a late
+request reaches the code that waits. No scope of ours is ever open across a
+``yield`` of the application's.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from h3py.backends.accepting import Acceptor
+from h3py.backends.callbacks import await_callback, is_async
+from h3py.backends.conversation import Conversation, ConversationExchange
+from h3py.backends.listeners import close_listeners, open_listeners, tls_context
+from h3py.backends.server import Server
+from h3py.backends.steps import Await, Step
+from h3py.backends.trio_workers import Workers, WorkerSlot
+from h3py.close_reason import CloseReason
+from h3py.connection import BaseConnection, ThreadConnection, TrioConnection
+from h3py.errors import ConnectionClosed, WriteError
+from h3py.wire import TLSWire
+
+if TYPE_CHECKING:
+    import socket
+
+    from h3py.backends.steps import Application
+    from h3py.http import Request, Response
+    from h3py.options import ServeOptions
+    from h3py.sse.stream import Callback, Stream
+    from h3py.wire import Wire
+
+# How often late requests and slow clients are looked for.
+SWEEP_S = 0.25
+# How often the end of the drain is looked for.
+DRAIN_LOOK_S = 0.02
+
+
+class TrioDriver:
+    """Who drives a stream: a task, reached by its scope, or a worker thread."""
+
+    __slots__ = ("scope", "slot")
+
+    def __init__(self, scope: trio.CancelScope, slot: WorkerSlot | None) -> None:
+        self.scope = scope
+        self.slot = slot
+
+
+class TrioServer(Server):
+    """The hooks of ``Server`` on a trio loop."""
+
+    def __init__(self, app: Application, options: ServeOptions) -> None:
+        super().__init__(app, options)
+        self.token = trio.lowlevel.current_trio_token()
+        self.loop_thread = threading.get_ident()
+        self.workers = Workers(options, self.token)
+        self.stop_asked = trio.Event()
+        self.callbacks: trio.Nursery | None = None
+
+    def on_loop(self) -> bool:
+        """Whether this is the loop's thread."""
+        return threading.get_ident() == self.loop_thread
+
+    def soon(self, function: Any, *args: Any) -> None:
+        """Run a plain function on the loop: now if this is its thread, else soon."""
+        if self.on_loop():
+            function(*args)
+        else:
+            try:
+                self.token.run_sync_soon(partial(function, *args))
+            except trio.RunFinishedError:
+                return  # the loop has ended, and with it whatever was to be told
+
+    def shutdown(self) -> None:
+        """Begin a graceful shutdown; returns at once. From any thread, and more than once."""
+        self.soon(self.stop_asked.set)
+
+    def wake(self, stream: Stream) -> None:
+        """Cancel the task that drives a stream; a thread is woken through its socket."""
+        driver: TrioDriver | None = stream.driver
+        if driver is None:
+            return
+        if driver.slot is None:
+            self.soon(driver.scope.cancel)
+        else:
+            self.wake_thread(stream)
+
+    def release_descriptor(self, connection: BaseConnection) -> None:
+        """End whoever waits for the descriptor here: it will be another connection's number."""
+        if connection.wire.fd >= 0 and self.on_loop():
+            trio.lowlevel.notify_closing(connection.wire.fd)
+
+    def run_callback(self, callback: Callback, reason: CloseReason) -> None:
+        """Await an ``async def`` callback on the loop; a plain one runs in the callback thread."""
+        context, function = callback
+        if is_async(function):
+            self.soon(context.run, self._start_callback, function, reason)
+        else:
+            super().run_callback(callback, reason)
+
+    def _start_callback(self, function: Any, reason: CloseReason) -> None:
+        if self.callbacks is not None:
+            self.callbacks.start_soon(await_callback, function, reason)
+
+
+class TrioConversation(Conversation):
+    """A connection served by a task of its own."""
+
+    __slots__ = ("scope",)
+
+    server: TrioServer
+
+    def __init__(self, server: TrioServer, wire: Wire, address: Any) -> None:
+        super().__init__(server, wire, address)
+        self.scope = trio.CancelScope()
+
+    def stop(self) -> None:
+        """The server stops: a connection between requests is closed."""
+        super().stop()
+        if self.over:
+            self.scope.cancel()
+
+    def expire(self) -> None:
+        """The deadline has passed: whatever waits here stops waiting."""
+        super().expire()
+        self.scope.cancel()
+
+    async def serve(self) -> None:
+        """The whole life of the connection."""
+        try:
+            with self.scope:
+                try:
+                    if self.wire.tls:
+                        await self._handshake()
+                    await self._converse()
+                except (ConnectionClosed, WriteError):
+                    self.abort()
+            if self.stream is None:
+                self.answer_error()
+        finally:
+            # Cancelled from outside, or at its end: either way nobody drives it any more.
+            if self.stream is not None:
+                self.stream.finish(CloseReason.ERROR)
+            self.finish()
+
+    async def _handshake(self) -> None:
+        wire = self.wire
+        assert isinstance(wire, TLSWire)
+        while not wire.handshake():
+            if wire.unsent:
+                await trio.lowlevel.wait_writable(wire.fd)
+            else:
+                await trio.lowlevel.wait_readable(wire.fd)
+
+    async def _converse(self) -> None:
+        wire = self.wire
+        while not self.over:
+            try:
+                requests = self.receive()
+            except BlockingIOError:
+                self.arm()
+                await trio.lowlevel.wait_readable(wire.fd)
+                continue
+            for request in requests:
+                self.deadline = None
+                response = await self._perform(request)
+                if response is None or self.stream is not None:
+                    return
+                self.answer(request, response)
+                if not wire.send(self.queue):
+                    await self._drain()
+                if self.over and self.parser.error is None:
+                    return
+            if self.over:
+                return
+            if self.parser.buffered:
+                # A client that pipelines without end leaves room for the others.
+                await trio.lowlevel.checkpoint()
+            elif requests and not wire.tls:
+                # The next request has hardly come yet: asking for it would only cost a call.
+                # (Under TLS it may have been decrypted already, and no socket will tell.)
+                self.arm()
+                await trio.lowlevel.wait_readable(wire.fd)
+
+    async def _drain(self) -> None:
+        """Wait until a response has left, as long as ``write_timeout_s`` allows."""
+        self.deadline = self.server.now() + self.server.options.write_timeout_s
+        while not self.wire.send(self.queue):
+            await trio.lowlevel.wait_writable(self.wire.fd)
+        self.deadline = None
+
+    async def _perform(self, request: Request) -> Response | None:
+        """Drive the life of one request: perform each step it asks for."""
+        exchange = TrioExchange(self, request)
+        life = self.server.app.respond(request, exchange)
+        try:
+            step = next(life)
+            while True:
+                try:
+                    result = await self._step(exchange, step)
+                except BaseException as error:
+                    # Cancellation included: the life of the request unwinds with it.
+                    step = life.throw(error)
+                else:
+                    step = life.send(result)
+        except StopIteration as done:
+            response: Response | None = done.value
+            return response
+        except Exception:
+            return self.failed(request)
+
+    async def _step(self, exchange: TrioExchange, step: Step) -> Any:
+        if type(step) is Await:
+            return await step.function(*step.args)
+        if step.inline:  # type: ignore[union-attr]  # a Call: there are two kinds of steps
+            return step.function(*step.args)
+        exchange.slot = slot = WorkerSlot(self.server.workers)
+        return await self.server.workers.run(slot, step.function, step.args)
+
+
+class TrioExchange(ConversationExchange):
+    """A request on the trio backend; its stream is driven by the task, or by a worker thread."""
+
+    __slots__ = ("slot",)
+
+    conversation: TrioConversation
+
+    def __init__(self, conversation: TrioConversation, request: Request) -> None:
+        super().__init__(conversation, request)
+        self.slot: WorkerSlot | None = None
+
+    def claim_driver(self) -> TrioDriver:
+        """A task is cancelled through the conversation's scope; a thread leaves the workers."""
+        if self.conversation.server.on_loop():
+            return TrioDriver(self.conversation.scope, None)
+        assert self.slot is not None
+        self.slot.move_to_streams()
+        return TrioDriver(self.conversation.scope, self.slot)
+
+    def make_connection(self) -> BaseConnection:
+        """Driven by the task: it never blocks. Driven by a worker thread: it may."""
+        conversation = self.conversation
+        options = conversation.server.options
+        if conversation.server.on_loop():
+            return TrioConnection(
+                conversation.wire, conversation.queue, buffer_bytes=options.buffer_bytes
+            )
+        return ThreadConnection(
+            conversation.wire,
+            conversation.queue,
+            buffer_bytes=options.buffer_bytes,
+            write_timeout_s=options.write_timeout_s,
+        )
+
+    async def await_body(self) -> None:
+        """Wait for more of a streamed body."""
+        conversation = self.conversation
+        while True:
+            try:
+                conversation.receive_body()
+            except BlockingIOError:
+                conversation.arm()
+                await trio.lowlevel.wait_readable(conversation.wire.fd)
+                continue
+            conversation.deadline = None
+            return
+
+
+async def serve_on_trio(
+    app: Application,
+    options: ServeOptions,
+    *,
+    task_status: trio.TaskStatus[TrioServer] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until ``Server.shutdown``; then end everything, gracefully first.
+
+    Raises:
+        ConfigError: The address or the certificate cannot be used.
+    """
+    context = tls_context(options)
+    listeners = open_listeners(options)
+    try:
+        server = TrioServer(app, options)
+    except BaseException:
+        close_listeners(listeners)
+        raise
+    server.listening(listeners, tls=context is not None)
+    server.start_engine()
+    try:
+        async with trio.open_nursery() as outer:
+            server.callbacks = outer
+            outer.start_soon(_take_reports, server)
+            outer.start_soon(_sweep, server)
+            async with trio.open_nursery() as nursery:
+                async with trio.open_nursery() as accepting:
+                    acceptor = Acceptor(server, context)
+                    for listener in listeners:
+                        accepting.start_soon(_accept, server, acceptor, listener, nursery)
+                    task_status.started(server)
+                    await server.stop_asked.wait()
+                    accepting.cancel_scope.cancel()
+                close_listeners(listeners)
+                await _drain(server)
+                # Late ones are cut; the threads of code that does not end are left behind.
+                server.workers.abandon()
+                nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(server.end_engine)
+            server.take_reports()
+            outer.cancel_scope.cancel()
+    finally:
+        close_listeners(listeners)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(server.end_engine)
+
+
+async def _accept(
+    server: TrioServer, acceptor: Acceptor, listener: socket.socket, nursery: trio.Nursery
+) -> None:
+    while True:
+        for wire, address in acceptor.accept(listener):
+            nursery.start_soon(TrioConversation(server, wire, address).serve)
+        if acceptor.pause_s:
+            await trio.sleep(acceptor.pause_s)
+        else:
+            await trio.lowlevel.wait_readable(listener)
+
+
+async def _take_reports(server: TrioServer) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(server.engine.report_fd)
+        server.take_reports()
+
+
+async def _sweep(server: TrioServer) -> None:
+    while True:
+        await trio.sleep(SWEEP_S)
+        server.sweep()
+
+
+async def _drain(server: TrioServer) -> None:
+    """Ask everything to end, and wait for it to the deadline."""
+    server.begin_drain()
+    with trio.move_on_after(server.options.drain_timeout_s):
+        while server.open_connections > 0:
+            await trio.sleep(DRAIN_LOOK_S)
