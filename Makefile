@@ -16,7 +16,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 DONE := $(VENV)/.stamps
 RUN := $(BIN)/python
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CORE := src/h3py/_speedups
 # Generated C lies beside its .pyx; C written by hand has none.
 CORE_SOURCES := setup.py $(wildcard $(CORE)/*.pyx $(CORE)/*.pxd $(CORE)/*.pxi $(CORE)/*.h) \

@@ -14,8 +14,8 @@ CORE = Path("src/h3py/_speedups")
 DEBUG = ["-O1", "-g", "-fno-omit-frame-pointer", "-DH3PY_FAULTS"]
 UNDEFINED = ["-fno-sanitize-recover=all", "-fno-wrapv"]
 BUILDS = {
-    "release": ["-O3"],
-    "strict": ["-O3", "-Wall", "-Wextra", "-Werror"],
+    "release": ["-O3", "-g0"],
+    "strict": ["-O3", "-g0", "-Wall", "-Wextra", "-Werror"],
     "faults": ["-O1", "-g", "-DH3PY_FAULTS"],
     "asan": [*DEBUG, "-fsanitize=address,undefined", *UNDEFINED],
     "tsan": [*DEBUG, "-fsanitize=thread"],
