@@ -13,13 +13,14 @@ to be closed gently, or ``abort`` closes it at once.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from h3py.backends.proxies import client_and_scheme
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, wait_for
-from h3py.errors import ConnectionClosed, HTTPError, RequestError, WriteError
+from h3py.errors import ConfigError, ConnectionClosed, HTTPError, RequestError, WriteError
 from h3py.http import (
     CONTINUE,
     HTTP_11,
@@ -295,6 +296,34 @@ class ConversationExchange:
         except (ConnectionClosed, WriteError):
             stream.end(CloseReason.CLIENT_CLOSED)
         return StreamStart(stream)
+
+    @property
+    def cleanup_timeout_s(self) -> float:
+        """How long a generator's clean-up may take once its stream has ended."""
+        return self.server.options.cleanup_timeout_s
+
+    def drive_here(self, start: StreamStart) -> None:
+        """The calling task or thread drives the stream from now on.
+
+        Raises:
+            HTTPError: 503: too many streams hold a thread.
+        """
+        stream = start._stream
+        old = stream.connection
+        if old is None or self.drives(stream):
+            return
+        driver = self.claim_driver()
+        connection = self.make_connection()
+        connection.state, connection.chunked = old.state, old.chunked
+        stream.drive(connection, driver)  # type: ignore[arg-type]  # one of the two kinds
+
+    def drives(self, stream: Stream) -> bool:
+        """Whether the caller is the stream's driver already."""
+        return stream.thread == threading.get_ident()
+
+    async def await_body(self) -> None:
+        """Wait for more of a streamed body; only where there are tasks."""
+        raise ConfigError("a body can be awaited on the trio backend only")
 
     def wait_body(self) -> None:
         """Block a thread until a streamed body has more bytes, is complete, or has an error."""

@@ -88,6 +88,7 @@ class Server:
         self.closed_streams: Counter[CloseReason] = Counter()
         self.slow_episodes = 0
         self.stopping = False
+        self.forced = False
         self._lock = threading.Lock()
         self.callback_thread = CallbackThread()
         self.tls_parking: TLSParking | None = None
@@ -119,6 +120,11 @@ class Server:
     def shutdown(self) -> None:
         """Begin a graceful shutdown; returns at once. From any thread, and more than once."""
         raise RuntimeError("a backend must say how it is told to stop")
+
+    def force(self) -> None:
+        """End now: do not wait for the drain's deadline. From any thread."""
+        self.forced = True
+        self.shutdown()
 
     # -- beginning and ending ----------------------------------------------------
 

@@ -35,6 +35,20 @@ class Await(NamedTuple):
 Step = Call | Await
 
 
+class Lifespan(NamedTuple):
+    """What surrounds the serving: each part is run in order, one step after the other."""
+
+    start: tuple[Step, ...] = ()
+    """Before the first connection is accepted; an exception ends the server."""
+    background: tuple[Step, ...] = ()
+    """Beside the serving, each on its own; they end with the server."""
+    stop: tuple[Step, ...] = ()
+    """After the last connection has ended; an exception is logged."""
+
+
+NO_LIFESPAN = Lifespan()
+
+
 class Exchange(Protocol):
     """One request and its answer, as the backend sees them; owned by the backend."""
 
@@ -46,8 +60,21 @@ class Exchange(Protocol):
     def scheme(self) -> str:
         """``"http"`` or ``"https"``."""
 
+    @property
+    def cleanup_timeout_s(self) -> float:
+        """How long a generator's clean-up may take once its stream has ended."""
+
     def start_sse(self, status: int, headers: Iterable[tuple[str, str]]) -> StreamStart:
         """Write the head of a stream now. The caller has checked that nothing was sent."""
+
+    def drive_here(self, start: StreamStart) -> None:
+        """The calling task or thread writes the stream from now on."""
+
+    def wait_body(self) -> None:
+        """Block until a streamed body has more bytes, is complete, or has an error."""
+
+    async def await_body(self) -> None:
+        """The same, for a task."""
 
 
 class Application(Protocol):

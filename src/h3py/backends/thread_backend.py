@@ -13,6 +13,7 @@ again, which is all it takes to give it back. It is never in two hands.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from h3py.backends.conversation import Conversation, ConversationExchange, plain
 from h3py.backends.listeners import close_listeners, open_listeners, tls_context
 from h3py.backends.readiness import Readiness
 from h3py.backends.server import Server
-from h3py.backends.steps import Await
+from h3py.backends.steps import NO_LIFESPAN, Await, Lifespan, Step
 from h3py.backends.thread_workers import WorkerPool
 from h3py.close_reason import CloseReason
 from h3py.connection import ThreadConnection, wait_for
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 SWEEP_S = 0.25
 # How often the end of the drain is looked for.
 DRAIN_LOOK_S = 0.02
+
+_log = logging.getLogger("h3py.server")
 
 
 class ThreadServer(Server):
@@ -90,10 +93,17 @@ class ThreadServer(Server):
         close_listeners(self.listeners)
         self.begin_drain()
         deadline = time.monotonic() + self.options.drain_timeout_s
-        while self.open_connections > 0 and time.monotonic() < deadline:
+        while self.open_connections > 0 and not self.forced and time.monotonic() < deadline:
             for fd, _ in self.readiness.wait(DRAIN_LOOK_S):
                 self._ready(fd)
             self.sweep()
+
+    def run_background(self, step: Step) -> None:
+        """Background work, in a thread of its own: what it raises is logged."""
+        try:
+            step.function(*step.args)
+        except Exception:
+            _log.exception("background work failed")
 
     def end(self) -> None:
         """Cut what is left, and give everything back."""
@@ -326,6 +336,7 @@ class ThreadExchange(ConversationExchange):
 def serve_on_threads(
     app: Application,
     options: ServeOptions,
+    lifespan: Lifespan = NO_LIFESPAN,
     *,
     started: Callable[[ThreadServer], None] = lambda server: None,
 ) -> None:
@@ -341,11 +352,19 @@ def serve_on_threads(
         server.listening(listeners, tls=context is not None)
         server.start_engine()
         try:
+            for step in lifespan.start:
+                step.function(*step.args)
+            for step in lifespan.background:
+                threading.Thread(
+                    target=server.run_background, args=(step,), name="h3py-background", daemon=True
+                ).start()
             started(server)
             server.read_until_stopped(context)
             server.drain()
         finally:
             server.end()
+        for step in lifespan.stop:
+            server.run_background(step)
     finally:
         close_listeners(listeners)
 

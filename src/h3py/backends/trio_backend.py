@@ -15,6 +15,7 @@ request reaches the code that waits. No scope of ours is ever open across a
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from h3py.backends.callbacks import await_callback, is_async
 from h3py.backends.conversation import Conversation, ConversationExchange
 from h3py.backends.listeners import close_listeners, open_listeners, tls_context
 from h3py.backends.server import Server
-from h3py.backends.steps import Await, Step
+from h3py.backends.steps import NO_LIFESPAN, Await, Lifespan, Step
 from h3py.backends.trio_workers import Workers, WorkerSlot
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, ThreadConnection, TrioConnection
@@ -35,6 +36,7 @@ from h3py.wire import TLSWire
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from h3py.backends.steps import Application
     from h3py.http import Request, Response
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 SWEEP_S = 0.25
 # How often the end of the drain is looked for.
 DRAIN_LOOK_S = 0.02
+
+_log = logging.getLogger("h3py.server")
 
 
 class TrioDriver:
@@ -67,6 +71,7 @@ class TrioServer(Server):
         self.loop_thread = threading.get_ident()
         self.workers = Workers(options, self.token)
         self.stop_asked = trio.Event()
+        self.ended = trio.Event()
         self.callbacks: trio.Nursery | None = None
 
     def on_loop(self) -> bool:
@@ -96,6 +101,21 @@ class TrioServer(Server):
             self.soon(driver.scope.cancel)
         else:
             self.wake_thread(stream)
+
+    async def perform(self, step: Step) -> Any:
+        """Run one step outside any request: a hook of the application, or its background work."""
+        if isinstance(step, Await):
+            return await step.function(*step.args)
+        return await trio.to_thread.run_sync(
+            step.function, *step.args, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )
+
+    async def run_background(self, step: Step) -> None:
+        """Background work: what it raises is logged, and the server goes on."""
+        try:
+            await self.perform(step)
+        except Exception:
+            _log.exception("background work failed")
 
     def release_descriptor(self, connection: BaseConnection) -> None:
         """End whoever waits for the descriptor here: it will be another connection's number."""
@@ -241,6 +261,12 @@ class TrioExchange(ConversationExchange):
         super().__init__(conversation, request)
         self.slot: WorkerSlot | None = None
 
+    def drives(self, stream: Stream) -> bool:
+        """Whether the calling task, or this very call in a worker thread, drives the stream."""
+        driver: TrioDriver = stream.driver
+        on_loop = self.conversation.server.on_loop()
+        return driver.slot is (None if on_loop else self.slot)
+
     def claim_driver(self) -> TrioDriver:
         """A task is cancelled through the conversation's scope; a thread leaves the workers."""
         if self.conversation.server.on_loop():
@@ -281,6 +307,7 @@ class TrioExchange(ConversationExchange):
 async def serve_on_trio(
     app: Application,
     options: ServeOptions,
+    lifespan: Lifespan = NO_LIFESPAN,
     *,
     task_status: trio.TaskStatus[TrioServer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -293,37 +320,55 @@ async def serve_on_trio(
     listeners = open_listeners(options)
     try:
         server = TrioServer(app, options)
-    except BaseException:
-        close_listeners(listeners)
-        raise
-    server.listening(listeners, tls=context is not None)
-    server.start_engine()
-    try:
-        async with trio.open_nursery() as outer:
-            server.callbacks = outer
-            outer.start_soon(_take_reports, server)
-            outer.start_soon(_sweep, server)
-            async with trio.open_nursery() as nursery:
-                async with trio.open_nursery() as accepting:
-                    acceptor = Acceptor(server, context)
-                    for listener in listeners:
-                        accepting.start_soon(_accept, server, acceptor, listener, nursery)
-                    task_status.started(server)
-                    await server.stop_asked.wait()
-                    accepting.cancel_scope.cancel()
-                close_listeners(listeners)
-                await _drain(server)
-                # Late ones are cut; the threads of code that does not end are left behind.
-                server.workers.abandon()
-                nursery.cancel_scope.cancel()
+        server.listening(listeners, tls=context is not None)
+        server.start_engine()
+        try:
+            async with trio.open_nursery() as outermost:
+                # The last to end: reports, and the callbacks they lead to, come to the end.
+                server.callbacks = outermost
+                outermost.start_soon(_take_reports, server)
+                outermost.start_soon(_sweep, server)
+                for step in lifespan.start:
+                    await server.perform(step)
+                await _serve(server, context, lifespan, task_status)
+                await trio.to_thread.run_sync(server.end_engine)
+                server.take_reports()
+                for step in lifespan.stop:
+                    await server.run_background(step)
+                outermost.cancel_scope.cancel()
+        finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(server.end_engine)
-            server.take_reports()
-            outer.cancel_scope.cancel()
+            server.ended.set()
     finally:
         close_listeners(listeners)
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(server.end_engine)
+
+
+async def _serve(
+    server: TrioServer,
+    context: ssl.SSLContext | None,
+    lifespan: Lifespan,
+    task_status: trio.TaskStatus[TrioServer],
+) -> None:
+    """Accept and serve until the stop is asked for, then drain."""
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as accepting:
+            acceptor = Acceptor(server, context)
+            for listener in server.listeners:
+                accepting.start_soon(_accept, server, acceptor, listener, nursery)
+            for step in lifespan.background:
+                accepting.start_soon(server.run_background, step)
+            task_status.started(server)
+            await server.stop_asked.wait()
+            accepting.cancel_scope.cancel()
+        close_listeners(server.listeners)
+        server.begin_drain()
+        with trio.move_on_after(server.options.drain_timeout_s):
+            while server.open_connections > 0 and not server.forced:
+                await trio.sleep(DRAIN_LOOK_S)
+        # Late ones are cut; the threads of code that does not end are left behind.
+        server.workers.abandon()
+        nursery.cancel_scope.cancel()
 
 
 async def _accept(
@@ -348,11 +393,3 @@ async def _sweep(server: TrioServer) -> None:
     while True:
         await trio.sleep(SWEEP_S)
         server.sweep()
-
-
-async def _drain(server: TrioServer) -> None:
-    """Ask everything to end, and wait for it to the deadline."""
-    server.begin_drain()
-    with trio.move_on_after(server.options.drain_timeout_s):
-        while server.open_connections > 0:
-            await trio.sleep(DRAIN_LOOK_S)

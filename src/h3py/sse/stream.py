@@ -147,6 +147,14 @@ class Stream:
         self._ended: threading.Event | None = None
         self._told = False
 
+    def drive(self, connection: Connection, driver: Any) -> None:
+        """The calling thread takes over from the driver before it; nothing is being sent."""
+        with _deciding:
+            if self.state is StreamState.DRIVEN:
+                self.connection = connection
+                self.driver = driver
+                self.thread = threading.get_ident()
+
     # -- sending ---------------------------------------------------------------
 
     def try_send(self, event: SSEEvent) -> bool:
