@@ -1,0 +1,206 @@
+"""How one contender is measured once: starts a fresh server, aims the load client at it.
+
+Every function returns a ``Sample``. A run in which the client found an error (a
+lost, repeated or torn event, a wrong answer) is no measurement: ``RunFailed``.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.figures import FLOOR, GATHERED, Sample, Scale
+from bench.processes import (
+    BUILD,
+    ClientProcess,
+    RunFailed,
+    ServerProcess,
+    private_kib,
+    run_window,
+)
+
+NEVER = 20_000  # more streams than will ever join: nothing is published
+TCP_IP_BYTES = 20 + 20 + 12  # headers of a packet: IPv4, TCP, its timestamps
+SETTLE_S = 0.7
+
+# Set by the command line: how far above others the processes run.
+priority = 0
+
+
+def server_for(contender: str, **options: float) -> ServerProcess:
+    """The server of a contender; all take the same options."""
+    arguments = [part for name, value in options.items() for part in (f"--{name}", f"{value:g}")]
+    if contender == FLOOR:
+        argv = [str(BUILD / "floor"), *arguments]
+    elif contender == GATHERED:
+        argv = [str(BUILD / "floor"), *arguments, "--gather", "8"]
+    else:
+        argv = [sys.executable, "-m", "bench.server", "--backend", contender, *arguments]
+    return ServerProcess(argv, priority=priority)
+
+
+def window_arguments(scale: Scale) -> list[str]:
+    """The client's options for its window."""
+    return ["--warmup", f"{scale.warmup_s}", "--duration", f"{scale.window_s}"]
+
+
+def checked(figures: dict[str, Any], contender: str) -> dict[str, Any]:
+    """The figures, if the client saw nothing wrong."""
+    if figures["errors"]:
+        wrong = {
+            name: figures[name]
+            for name in ("lost", "repeated", "torn", "resets", "refused", "cut", "wrong", "closed")
+            if figures.get(name)
+        }
+        raise RunFailed(f"{contender}: the client found errors: {wrong}")
+    return figures
+
+
+def streams(
+    path: str, *, size: int, rate: float = 0, many: bool = False, connections: int | None = None
+) -> Callable[[str, Scale], Sample]:
+    """Streams that receive what is published, or what their own handlers send."""
+
+    def measure(contender: str, scale: Scale) -> Sample:
+        count = connections or (scale.many_connections if many else scale.connections)
+        with server_for(contender, size=size, rate=rate, streams=count) as server:
+            target = ["--path", f"{path}?user={{i}}", "--connections", str(count)]
+            window = window_arguments(scale)
+            got = checked(
+                run_window(server, "streams", *target, *window, priority=priority), contender
+            )
+            sample = {
+                "rate": got["events"] / got["seconds"],
+                "gbit": got["wire_bytes"] * 8 / got["seconds"] / 1e9,
+                "cpu": got["server_cpu"],
+                "p50": got["latency_ms"]["p50"],
+                "p99": got["latency_ms"]["p99"],
+                "p999": got["latency_ms"]["p999"],
+                "client_cpu": got["client_cpu"],
+                "foreign_cpu": got["foreign_cpu"],
+            }
+            life = got["life"]
+            on_wire = life["wire_bytes"] + TCP_IP_BYTES * life["segments"]
+            sample["payload_http"] = 100 * life["data_bytes"] / max(1, life["wire_bytes"])
+            sample["payload_wire"] = 100 * life["data_bytes"] / max(1, on_wire)
+            if rate:
+                # A server that cannot follow would otherwise look cheap.
+                sample["delivered"] = 100 * sample["rate"] / (rate * count)
+                if contender not in (FLOOR, GATHERED):
+                    sample["publish_us"] = ask(server, "/publish-cost")["median_us"]
+            return sample
+
+    return measure
+
+
+def ask(server: ServerProcess, path: str) -> dict[str, Any]:
+    """A JSON answer of the server's."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request("GET", path)
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    return answer
+
+
+def plain_gets(contender: str, scale: Scale) -> Sample:
+    """Keep-alive requests on 64 connections, one in flight on each."""
+    with server_for(contender) as server:
+        target = ["--path", "/plain", "--connections", "64", "--body", "13"]
+        window = window_arguments(scale)
+        got = checked(run_window(server, "get", *target, *window, priority=priority), contender)
+        return {
+            "rate": got["requests"] / got["seconds"],
+            "p50": got["latency_ms"]["p50"],
+            "p99": got["latency_ms"]["p99"],
+            "cpu": got["server_cpu"],
+            "client_cpu": got["client_cpu"],
+            "foreign_cpu": got["foreign_cpu"],
+        }
+
+
+def establish(contender: str, scale: Scale) -> Sample:
+    """Connect, request, first event, close; 32 at a time."""
+    with server_for(contender) as server:
+        target = ["--path", "/first?user={i}", "--connections", "32"]
+        window = window_arguments(scale)
+        got = checked(
+            run_window(server, "establish", *target, *window, priority=priority), contender
+        )
+        return {
+            "rate": got["established"] / got["seconds"],
+            "p50": got["latency_ms"]["p50"],
+            "p99": got["latency_ms"]["p99"],
+            "cpu": got["server_cpu"],
+            "client_cpu": got["client_cpu"],
+            "foreign_cpu": got["foreign_cpu"],
+        }
+
+
+def hold(server: ServerProcess, path: str, count: int) -> ClientProcess:
+    """A client that opens streams and keeps them."""
+    return ClientProcess(
+        server, "streams", "--path", path, "--connections", str(count), "--hold",
+        "--duration", "0.1", priority=priority,
+    )  # fmt: skip
+
+
+def memory(path: str, count: int) -> Callable[[str, Scale], Sample]:
+    """Memory per idle stream: what ``count`` more of them cost, after a hundred."""
+
+    def measure(contender: str, _scale: Scale) -> Sample:
+        with (
+            server_for(contender, streams=NEVER) as server,
+            hold(server, f"{path}?user=a{{i}}", 100) as first,
+        ):
+            first.until("end")
+            time.sleep(SETTLE_S)
+            before = private_kib(server.pid)
+            with hold(server, f"{path}?user=b{{i}}", count) as more:
+                more.until("end")
+                time.sleep(SETTLE_S)
+                after = private_kib(server.pid)
+        return {"kib": (after - before) / count}
+
+    return measure
+
+
+def gets_while_broadcasting(contender: str, scale: Scale) -> Sample:
+    """GETs at an easy pace, first on an idle server, then with 10 broadcasts/s to all streams."""
+    count = scale.many_connections
+    paced = ["--path", "/plain", "--connections", "16", "--body", "13", "--rate", "500"]
+    with server_for(contender, size=100, rate=10, streams=count) as server:
+        window = window_arguments(scale)
+        idle = checked(run_window(server, "get", *paced, *window, priority=priority), contender)
+        with hold(server, "/fan?user={i}", count) as held:
+            held.until("end")
+            time.sleep(SETTLE_S)
+            busy = checked(run_window(server, "get", *paced, *window, priority=priority), contender)
+            held.end_input()
+            checked(held.read(), contender)
+    return {
+        "idle_p99": idle["latency_ms"]["p99"],
+        "p99": busy["latency_ms"]["p99"],
+        "times": busy["latency_ms"]["p99"] / max(1e-6, idle["latency_ms"]["p99"]),
+    }
+
+
+def growth(contender: str, _scale: Scale) -> Sample:
+    """By how much the server grows between event 100,000 and 1,100,000 of one parked stream."""
+    with server_for(contender, size=100, rate=0, streams=1) as server:
+        client = ClientProcess(
+            server, "streams", "--path", "/fan?user={i}", "--events", "1000000",
+            "--warmup", "1", "--duration", "60", priority=priority,
+        )  # fmt: skip
+        with client:
+            client.until("begin")
+            before = private_kib(server.pid)
+            client.until("end")
+            after = private_kib(server.pid)
+            checked(client.read(), contender)
+    return {"kib": float(after - before)}

@@ -1,0 +1,179 @@
+"""Runs the benchmarks: ``python -m bench.run [--quick] [--only NAME] [--no-write]``.
+
+For every case the contenders are measured in turn, round after round (floor,
+trio, threads, floor, trio, ...), each time with a fresh server, so that a slow
+minute of the machine touches all of them. The table shows medians. Results of
+cases that were not run again are kept from the run before, unless that was on
+another machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import measures
+from bench.cases import CASES
+from bench.figures import FULL, QUICK, Case, Sample, Scale
+from bench.processes import ROOT, RunFailed, build_native, enough_cores, machine
+from bench.report import DISTURBED, write_report
+
+DOCS = ROOT / "docs" / "benchmarks"
+TRIES = 3
+
+
+def measure_calmly(case: Case, contender: str, scale: Scale) -> Sample:
+    """One measurement; again, a bounded number of times, while others use the machine."""
+    best: Sample | None = None
+    for _ in range(TRIES):
+        sample = case.measure(contender, scale)
+        if best is None or sample.get("foreign_cpu", 0) < best.get("foreign_cpu", 0):
+            best = sample
+        if best.get("foreign_cpu", 0) <= DISTURBED:
+            break
+    assert best is not None
+    return best
+
+
+def run_case(case: Case, contenders: list[str], scale: Scale) -> dict[str, Any]:
+    """All rounds of one case: the samples of each contender, and their medians."""
+    samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    failures: dict[str, str] = {}
+    for number in range(scale.rounds):
+        for contender in contenders:
+            if contender in failures:
+                continue
+            try:
+                sample = measure_calmly(case, contender, scale)
+            except RunFailed as error:
+                failures[contender] = str(error)
+                print(f"  {case.name} {contender}: FAILED: {error}", flush=True)
+                continue
+            samples[contender].append(sample)
+            shown = ", ".join(
+                f"{figure.key} {sample[figure.key]:,.{figure.digits}f}"
+                for figure in case.figures
+                if figure.key in sample
+            )
+            print(f"  {case.name} [{number + 1}/{scale.rounds}] {contender}: {shown}", flush=True)
+    return {
+        "scale": scale.name,
+        "failures": failures,
+        "contenders": {
+            name: {
+                key: {
+                    "median": statistics.median(s[key] for s in taken),
+                    "samples": [round(s[key], 6) for s in taken],
+                }
+                for key in taken[0]
+            }
+            for name, taken in samples.items()
+            if taken
+        },
+    }
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two short rounds, for a look")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="this case (or prefix-*); repeatable"
+    )
+    parser.add_argument(
+        "--contenders", metavar="A,B", help="only these: floor, trio, threads; others are kept"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="instead of five, or two")
+    parser.add_argument(
+        "--priority", type=int, default=0, metavar="N", help="nice value of all processes"
+    )
+    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks alone")
+    parser.add_argument("--report", action="store_true", help="only write the report again")
+    parser.add_argument("--list", action="store_true", help="name the cases")
+    return parser.parse_args(argv)
+
+
+def chosen(only: list[str] | None) -> list[Case]:
+    """The cases that were asked for, in the order of the table."""
+    if not only:
+        return list(CASES)
+    cases = [
+        case
+        for case in CASES
+        if any(case.name == name or (name.endswith("*") and case.name.startswith(name[:-1]))
+               for name in only)
+    ]  # fmt: skip
+    if not cases:
+        raise SystemExit(f"no such case; there are: {', '.join(case.name for case in CASES)}")
+    return cases
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What an earlier run left, if it was on this machine."""
+    if path.exists():
+        results: dict[str, Any] = json.loads(path.read_text())
+        if results["machine"] == machine():
+            return results
+    return {"machine": machine(), "cases": {}}
+
+
+def merge(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """The new results of a case, with the old ones of contenders that were not measured."""
+    if old is None:
+        return new
+    return {
+        "scale": new["scale"],
+        "failures": new["failures"],
+        "contenders": {
+            name: kept
+            for name, kept in {**old["contenders"], **new["contenders"]}.items()
+            if name not in new["failures"]
+        },
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, print, write. Exit code 1 when a contender failed."""
+    options = parse(argv)
+    if options.list:
+        for case in CASES:
+            print(f"{case.name:16} {case.title}")
+        return 0
+    DOCS.mkdir(parents=True, exist_ok=True)
+    results = load(DOCS / "results.json")
+    if options.report:
+        write_report(results, DOCS)
+        return 0
+    if not enough_cores():
+        raise SystemExit("the benchmarks need two cores: one for the server, one for the client")
+    build_native()
+    measures.priority = options.priority
+    os.sched_setaffinity(0, {1})  # the driver sleeps while others are measured, beside the client
+    scale = QUICK if options.quick else FULL
+    if options.rounds:
+        scale = Scale(**{**vars(scale), "rounds": options.rounds})
+    wanted = options.contenders.split(",") if options.contenders else None
+    failed = False
+    for case in chosen(options.only):
+        contenders = [name for name in case.contenders if wanted is None or name in wanted]
+        if not contenders:
+            continue
+        began = time.monotonic()
+        print(f"{case.name}: {case.title}", flush=True)
+        new = run_case(case, contenders, scale)
+        failed = failed or bool(new["failures"])
+        results["cases"][case.name] = merge(results["cases"].get(case.name), new)
+        print(f"  {time.monotonic() - began:.0f} s", flush=True)
+        if not options.no_write:
+            write_report(results, DOCS)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
