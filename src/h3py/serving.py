@@ -19,7 +19,7 @@ import trio
 from h3py.app.functions import needs_trio
 from h3py.backends.steps import Await, Call, Lifespan, Step
 from h3py.backends.thread_backend import serve_on_threads
-from h3py.backends.trio_backend import serve_on_trio
+from h3py.backends.trio_backend import TrioServer, serve_on_trio
 from h3py.errors import ConfigError
 from h3py.options import ServeOptions
 
@@ -117,7 +117,7 @@ class _Background:
     def _run(self) -> None:
         try:
             _serve(self._app, self._options, self._started)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again by join
             self._error = error
         finally:
             self._settled.set()
@@ -144,7 +144,7 @@ def _serve(app: H3, options: ServeOptions, started: Callable[[Server], None]) ->
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            server: Server = await nursery.start(serve_on_trio, prepared, options, lifespan)
+            server: TrioServer = await nursery.start(serve_on_trio, prepared, options, lifespan)
             with _stopping_on_signals(server) if signals else contextlib.nullcontext():
                 started(server)
                 await server.ended.wait()

@@ -58,7 +58,7 @@ class CallbackThread:
             (context, function), reason = item
             try:
                 context.run(function, reason)
-            except Exception:
+            except Exception:  # noqa: BLE001  # the application's; logged, and the next runs
                 _log.exception("an on_close callback failed")
 
 
@@ -75,5 +75,5 @@ async def await_callback(
     """Await one callback; its error is logged."""
     try:
         await function(reason)
-    except Exception:
+    except Exception:  # noqa: BLE001  # the application's; logged
         _log.exception("an on_close callback failed")

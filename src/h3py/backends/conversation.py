@@ -56,10 +56,12 @@ class Conversation:
         over: Nothing more will be read: the peer has ended, or sent what was wrong.
         deadline: When what is being waited for is late, on the server's clock; None
             while a handler runs.
+        answered_last: The connection's last response has been queued.
     """
 
     __slots__ = (
         "address",
+        "answered_last",
         "deadline",
         "expired",
         "over",
@@ -86,6 +88,7 @@ class Conversation:
         self.deadline: float | None = server.now() + server.options.header_timeout_s
         self.stream: Stream | None = None
         self.over = False
+        self.answered_last = False
         self.expired = False
         server.conversations.add(self)
 
@@ -114,6 +117,10 @@ class Conversation:
             self.queue.append_raw(CONTINUE)
             self.wire.send(self.queue)
         return requests
+
+    def ended(self) -> bool:
+        """Whether nothing more is to be read: as ``over``, asked anew at each call."""
+        return self.over
 
     def arm(self) -> None:
         """Set the deadline of what is waited for now; bytes that trickle in do not move it."""
@@ -160,8 +167,8 @@ class Conversation:
 
     # -- answering ---------------------------------------------------------------
 
-    def answer(self, request: Request, response: Response) -> None:
-        """Queue a response, and decide whether the connection is used again."""
+    def answer(self, request: Request, response: Response) -> bool:
+        """Queue a response; False where it is the connection's last."""
         body = request.body
         keep = (
             request.keep_alive
@@ -170,7 +177,7 @@ class Conversation:
             and not asks_close(response.headers)
         )
         if not keep:
-            self.over = True
+            self.over = self.answered_last = True
         try:
             data = self._encode(request, response, keep)
         except (TypeError, ValueError):
@@ -179,6 +186,7 @@ class Conversation:
             data = self._encode(request, _failure(), keep)
         # A response is sent whole before the next is made, so the cap is for streams alone.
         self.queue.append_end(data)
+        return keep
 
     def _encode(self, request: Request, response: Response, keep: bool) -> bytes:
         return encode_response(
@@ -194,7 +202,7 @@ class Conversation:
     def answer_error(self) -> None:
         """Queue the answer to what was wrong with the client's bytes, if anything was."""
         error = self.parser.error
-        if error is not None:
+        if error is not None and not self.answered_last:
             self.queue.append_end(encode_error(error, date=http_date(time.time())))
 
     def failed(self, request: Request) -> Response:

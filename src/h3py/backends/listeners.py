@@ -44,9 +44,11 @@ def open_listeners(options: ServeOptions) -> list[socket.socket]:
 def close_listeners(listeners: list[socket.socket]) -> None:
     """Stop listening, and remove the path of a Unix socket that is still ours."""
     for listener in listeners:
-        path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+        if listener.fileno() < 0:
+            continue  # closed before: shutting down twice is no mistake
+        path: str = listener.getsockname() if listener.family == socket.AF_UNIX else ""
         listener.close()
-        bound = _bound.pop(path, None) if path else None
+        bound = _bound.pop(path, None)
         if bound is not None and _inode(path) == bound:
             os.unlink(path)
 
@@ -55,7 +57,7 @@ def close_listeners(listeners: list[socket.socket]) -> None:
 _bound: dict[str, int] = {}
 
 
-def _inode(path: str | bytes) -> int | None:
+def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino
     except FileNotFoundError:

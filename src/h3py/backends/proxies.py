@@ -50,9 +50,7 @@ def client_and_scheme(
     forwarded_scheme = headers.get("x-forwarded-proto", "").strip().lower()
     if forwarded_scheme in ("http", "https"):
         scheme = forwarded_scheme
-    hops = [
-        hop.strip() for line in headers.get_all("x-forwarded-for") for hop in line.split(",")
-    ]
+    hops = [hop.strip() for line in headers.get_all("x-forwarded-for") for hop in line.split(",")]
     for hop in reversed(hops):
         try:
             ipaddress.ip_address(hop)

@@ -30,6 +30,7 @@ from h3py.backends.tls_parking import TLSParking
 from h3py.close_reason import CloseReason
 from h3py.errors import HTTPError
 from h3py.sse.stream import Callback, Stream, StreamState
+from h3py.wire import TLSWire
 
 if TYPE_CHECKING:
     import socket
@@ -45,6 +46,7 @@ _log = logging.getLogger("h3py.stream")
 
 # After these the client takes nothing more: what is queued for it is dropped.
 ABRUPT = frozenset({CloseReason.CLIENT_CLOSED, CloseReason.SLOW, CloseReason.TIMEOUT})
+
 
 class Server:
     """A running server, as the code around it sees it.
@@ -159,7 +161,7 @@ class Server:
         self.url = url_of(listeners[0], tls=tls)
 
     def connection_opened(self) -> bool:
-        """Count a connection in; False where that is one too many (it counts until it is closed)."""
+        """Count a connection in, until it is closed; False where that is one too many."""
         with self._lock:
             self.open_connections += 1
             return self.open_connections <= self.max_connections
@@ -188,7 +190,7 @@ class Server:
         """
         if wire.fd < 0:
             return
-        if wire.tls:
+        if isinstance(wire, TLSWire):
             queue = wire.seal(queue)
         handle = self.engine.adopt(wire.fd, None, queue, chunked=False, heartbeat=False)
         wire.detach()

@@ -83,5 +83,7 @@ class Application(Protocol):
     def wants_stream(self, request: Request) -> bool:
         """Whether the request's body is to be handed over in pieces."""
 
-    def respond(self, request: Request, exchange: Exchange) -> Generator[Step, Any, Response | None]:
+    def respond(
+        self, request: Request, exchange: Exchange
+    ) -> Generator[Step, Any, Response | None]:
         """The life of one request; returns the response, or None when it became a stream."""

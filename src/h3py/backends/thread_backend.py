@@ -102,14 +102,14 @@ class ThreadServer(Server):
         """Background work, in a thread of its own: what it raises is logged."""
         try:
             step.function(*step.args)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the application's; logged
             _log.exception("background work failed")
 
     def end(self) -> None:
         """Cut what is left, and give everything back."""
         self.workers.stop()
         for conversation in tuple(self.conversations):
-            if conversation.fileno() in self._reading:
+            if conversation.wire.fd in self._reading:
                 conversation.abort()
         self.end_engine()
         self.take_reports()
@@ -161,10 +161,6 @@ class ThreadConversation(Conversation):
     def __init__(self, server: ThreadServer, wire: Wire, address: Any) -> None:
         super().__init__(server, wire, address)
         self._shaken = not wire.tls
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self.wire.fd
 
     # -- in the reading thread ---------------------------------------------------
 
@@ -223,9 +219,7 @@ class ThreadConversation(Conversation):
         retry = str(self.server.options.retry_after_s)
         self.over = True
         request.keep_alive = False
-        self.answer(
-            request, plain_response(503, b"the server is busy\n", [("retry-after", retry)])
-        )
+        self.answer(request, plain_response(503, b"the server is busy\n", [("retry-after", retry)]))
         self.finish()
 
     # -- in a worker ---------------------------------------------------------------
@@ -251,12 +245,12 @@ class ThreadConversation(Conversation):
                 response = self._perform(request)
                 if response is None or self.stream is not None:
                     return
-                self.answer(request, response)
+                keep = self.answer(request, response)
                 self._drain()
-                if self.over and self.parser.error is None:
+                if not keep:
                     self.finish()
                     return
-            if self.over:
+            if self.ended():
                 self.answer_error()
                 self.finish()
                 return
@@ -266,17 +260,13 @@ class ThreadConversation(Conversation):
                     requests = self.receive()
                 except BlockingIOError:
                     requests = []
-                if requests or self.over:
+                if requests or self.ended():
                     continue
-            self.server_stopping_or_read()
+            if self.server.stopping:
+                self.finish()
+            else:
+                self.wait_for_more()
             return
-
-    def server_stopping_or_read(self) -> None:
-        """Between two requests: go back to the reader, unless the server stops."""
-        if self.server.stopping:
-            self.finish()
-        else:
-            self.wait_for_more()
 
     def _drain(self) -> None:
         """Wait until the response has left, ``write_timeout_s`` at most."""
@@ -299,14 +289,14 @@ class ThreadConversation(Conversation):
                     if type(step) is Await:
                         raise ConfigError("'async def' code needs the trio backend")
                     result = step.function(*step.args)
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001  # handed to the request's life
                     step = life.throw(error)
                 else:
                     step = life.send(result)
         except StopIteration as done:
             response: Response | None = done.value
             return response
-        except Exception:
+        except Exception:  # noqa: BLE001  # logged; the client gets its 500
             return self.failed(request)
 
 
@@ -367,4 +357,3 @@ def serve_on_threads(
             server.run_background(step)
     finally:
         close_listeners(listeners)
-

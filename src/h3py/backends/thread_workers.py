@@ -113,7 +113,7 @@ class WorkerPool:
                 function, args, _ = self._jobs.popleft()
             try:
                 function(*args)
-            except Exception:
+            except Exception:  # noqa: BLE001  # logged; the worker goes on
                 _log.exception("a worker's connection failed")
             if getattr(local, "streaming", False):
                 local.streaming = False

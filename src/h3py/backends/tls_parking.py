@@ -57,7 +57,7 @@ class TLSParking:
         self._thread.start()
 
     def adopt(self, stream: Stream) -> None:
-        """Take over a stream's connection; called by its driver, with the stream's decision held."""
+        """Take over a stream's connection; called by its driver while it parks."""
         connection = stream.connection
         assert connection is not None
         wire = connection.wire

@@ -89,8 +89,11 @@ class TrioServer(Server):
                 return  # the loop has ended, and with it whatever was to be told
 
     def shutdown(self) -> None:
-        """Begin a graceful shutdown; returns at once. From any thread, and more than once."""
-        self.soon(self.stop_asked.set)
+        """Begin a graceful shutdown; returns at once. From any thread, a signal handler too."""
+        try:
+            self.token.run_sync_soon(self.stop_asked.set, idempotent=True)
+        except trio.RunFinishedError:
+            return  # it has ended already
 
     def wake(self, stream: Stream) -> None:
         """Cancel the task that drives a stream; a thread is woken through its socket."""
@@ -114,7 +117,7 @@ class TrioServer(Server):
         """Background work: what it raises is logged, and the server goes on."""
         try:
             await self.perform(step)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the application's; logged
             _log.exception("background work failed")
 
     def release_descriptor(self, connection: BaseConnection) -> None:
@@ -186,7 +189,7 @@ class TrioConversation(Conversation):
 
     async def _converse(self) -> None:
         wire = self.wire
-        while not self.over:
+        while not self.ended():
             try:
                 requests = self.receive()
             except BlockingIOError:
@@ -198,12 +201,12 @@ class TrioConversation(Conversation):
                 response = await self._perform(request)
                 if response is None or self.stream is not None:
                     return
-                self.answer(request, response)
+                keep = self.answer(request, response)
                 if not wire.send(self.queue):
                     await self._drain()
-                if self.over and self.parser.error is None:
+                if not keep:
                     return
-            if self.over:
+            if self.ended():
                 return
             if self.parser.buffered:
                 # A client that pipelines without end leaves room for the others.
@@ -230,7 +233,7 @@ class TrioConversation(Conversation):
             while True:
                 try:
                     result = await self._step(exchange, step)
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001  # handed to the request's life
                     # Cancellation included: the life of the request unwinds with it.
                     step = life.throw(error)
                 else:
@@ -238,7 +241,7 @@ class TrioConversation(Conversation):
         except StopIteration as done:
             response: Response | None = done.value
             return response
-        except Exception:
+        except Exception:  # noqa: BLE001  # logged; the client gets its 500
             return self.failed(request)
 
     async def _step(self, exchange: TrioExchange, step: Step) -> Any:
@@ -364,7 +367,8 @@ async def _serve(
         close_listeners(server.listeners)
         server.begin_drain()
         with trio.move_on_after(server.options.drain_timeout_s):
-            while server.open_connections > 0 and not server.forced:
+            # The engine's reports come from anywhere: looking is simpler than being told.
+            while server.open_connections > 0 and not server.forced:  # noqa: ASYNC110  # see above
                 await trio.sleep(DRAIN_LOOK_S)
         # Late ones are cut; the threads of code that does not end are left behind.
         server.workers.abandon()

@@ -33,7 +33,9 @@ class Workers:
         self._lock = threading.Lock()
         self._running: set[trio.CancelScope] = set()
 
-    async def run(self, slot: WorkerSlot, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    async def run(
+        self, slot: WorkerSlot, function: Callable[..., Any], args: tuple[Any, ...]
+    ) -> Any:
         """Run ``function(*args)`` in a worker thread; not cancelled, only abandoned at the end.
 
         Raises:

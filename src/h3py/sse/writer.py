@@ -189,8 +189,8 @@ class SSEWriter(StreamOperations):
             EventTooLarge: Larger than ``max_event_bytes``.
         """
         event = item if item.__class__ is SSEEvent else to_event(item)
-        if not self._stream.try_send(event):  # type: ignore[arg-type]  # narrowed by __class__
-            self._send_waiting(event)  # type: ignore[arg-type]
+        if not self._stream.try_send(event):
+            self._send_waiting(event)
 
     def send_events(self, items: Iterable[Item]) -> None:
         """Send many events; those of a list or tuple are gathered into few writes.
@@ -308,9 +308,9 @@ class AsyncSSEWriter(StreamOperations):
             # Cancelled where the stream's scope was cancelled.
             await trio.lowlevel.checkpoint()
             raise stream.refusal()
-        if not stream.try_send(event):  # type: ignore[arg-type]  # narrowed by __class__
+        if not stream.try_send(event):
             await self.drain()
-            stream.send_nowait(event)  # type: ignore[arg-type]
+            stream.send_nowait(event)
         now = time.perf_counter()
         if now - self._yielded_at > YIELD_EVERY_S:
             await trio.lowlevel.checkpoint()
