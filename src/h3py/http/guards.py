@@ -40,7 +40,7 @@ def count_clean_lines(head: bytes) -> int:
     rest = head.translate(None, _FIELD_TEXT)
     count = len(rest) >> 1
     ends = _LINE_ENDS if count <= 128 else b"\r\n" * count
-    if rest != ends[: len(rest)] or head.count(b"\r\n") != count:
+    if rest != ends[: 2 * count] or head.count(b"\r\n") != count:
         return 0
     return count
 

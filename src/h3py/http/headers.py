@@ -101,8 +101,9 @@ class _Lines(ItemsView[str, str]):
 
 
 def _key(name: str) -> bytes:
-    # What is not ASCII becomes "?", which no field name can hold: absent.
-    return name.lower().encode("ascii", "replace")
+    # What is not ASCII becomes "?", which no field name can hold: absent. Encoded
+    # first, since the lower case of a letter outside ASCII may be one inside.
+    return name.encode("ascii", "replace").lower()
 
 
 def _text(value: bytes) -> str:

@@ -114,20 +114,24 @@ def encode_response(
     """A whole response.
 
     Args:
-        status: The status code.
-        headers: Pairs of text. Content-Length need not be among them.
+        status: The status code, 100 to 599.
+        headers: Pairs of text. Content-Length need not be among them; Date, if
+            it is, replaces ``date``, and Connection can only say ``close``
+            (``asks_close`` tells the backend to do so).
         body: Its bytes; left out where the status has no body, and for ``head_only``.
         version: The request's version.
         keep_alive: Whether the connection is used again.
-        head_only: It answers HEAD: no body, the length it would have.
+        head_only: No body, but the length it would have: the answer to HEAD, or
+            the head before a body that is sent apart.
         date: The value of the Date field (``http_date``), or None for none.
 
     Raises:
         TypeError: A header that is not text.
-        ValueError: A header that cannot be sent: CR, LF or NUL, text outside latin-1,
-            a content-length that is not the body's, transfer-encoding, upgrade.
+        ValueError: A status out of range; a header that cannot be sent: CR, LF or
+            NUL, text outside latin-1, a content-length that is not the body's,
+            transfer-encoding, keep-alive, upgrade.
     """
-    parts = [_STATUS_LINES[status]]
+    parts = [_status_line(status)]
     managed: dict[str, str] | None = None
     for field in headers:
         line = encode_field(field)
@@ -179,7 +183,7 @@ def encode_stream_head(
     """
     if not has_body(status):
         raise ValueError(f"a stream cannot have status {status}, which has no body")
-    parts = [_STATUS_LINES[status]]
+    parts = [_status_line(status)]
     managed: dict[str, str] | None = None
     given = set()
     for field in headers:
@@ -214,6 +218,13 @@ def encode_error(error: RequestError, *, date: bytes | None = None) -> bytes:
     return encode_response(
         error.status, headers, body, version=HTTP_11, keep_alive=False, date=date
     )
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        return _STATUS_LINES[status]
+    except KeyError:
+        raise ValueError(f"a status is 100 to 599, not {status!r}") from None
 
 
 def _manage(managed: dict[str, str] | None, field: Field) -> dict[str, str]:
