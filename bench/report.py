@@ -30,8 +30,8 @@ other, real loopback connections; the client checks every byte of every event, a
 error is not counted.
 
 "x" is the ratio to the C loop, and so is a goal that ends in x. "8 gathered" is the same C loop
-with eight events in each `send()`, for reference. CPU is in core-seconds per second; memory is private
-memory of the process. Figures are medians of the rounds.
+with eight events in each `send()`, for reference. CPU is in core-seconds per second, memory is
+private memory of the process. Figures are medians of the rounds.
 """
 
 
