@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 from h3py.backends.proxies import client_and_scheme
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, wait_for
-from h3py.errors import ConfigError, ConnectionClosed, HTTPError, RequestError, WriteError
+from h3py.errors import (
+    AllocationError,
+    ConfigError,
+    ConnectionClosed,
+    HTTPError,
+    RequestError,
+    WriteError,
+)
 from h3py.http import (
     CONTINUE,
     HTTP_11,
@@ -218,7 +225,8 @@ class Conversation:
         if self.stream is None and self.wire.fd >= 0:
             try:
                 self.server.close_gently(self.wire, self.queue)
-            except (ConnectionClosed, WriteError):
+            except (ConnectionClosed, WriteError, AllocationError, OSError):
+                # The engine would not have it, or it broke meanwhile: gently or not, it ends.
                 self.abort()
 
     def abort(self) -> None:

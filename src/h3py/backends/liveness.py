@@ -21,6 +21,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from h3py.close_reason import CloseReason
+from h3py.errors import ConnectionClosed, WriteError
 
 if TYPE_CHECKING:
     from h3py.backends.server import Server
@@ -56,8 +57,11 @@ def look_after(server: Server, stream: Stream, now: float) -> None:
         return  # it has just ended
     if is_dead(connection.wire.sock, options.heartbeat_s * options.heartbeat_misses):
         stream.end(CloseReason.TIMEOUT)
-    elif idle and not connection.wire.tls:
-        connection.queue.heartbeat(connection.wire.fd)
+    elif idle and connection.streaming and not connection.wire.tls:
+        try:
+            connection.queue.heartbeat(connection.wire.fd)
+        except (ConnectionClosed, WriteError):
+            stream.end(CloseReason.CLIENT_CLOSED)
 
 
 def is_dead(sock: socket.socket, silence_s: float) -> bool:

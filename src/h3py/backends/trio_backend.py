@@ -172,6 +172,9 @@ class TrioConversation(Conversation):
                     self.abort()
             if self.stream is None:
                 self.answer_error()
+        except Exception:  # noqa: BLE001  # logged; one connection never ends the server
+            _log.exception("a connection failed")
+            self.abort()
         finally:
             # Cancelled from outside, or at its end: either way nobody drives it any more.
             if self.stream is not None:
