@@ -82,6 +82,12 @@ def test_data_before_a_fault_is_there() -> None:
     assert body.take() == b"hi"
 
 
+@pytest.mark.parametrize("after", [b"X", b"\n", b"\rX"])
+def test_more_data_than_the_size_is_seen_at_once(after: bytes) -> None:
+    with pytest.raises(RequestError, match="400"):
+        decoder(BodyStream()).feed(b"2\r\nhi" + after, 0)
+
+
 def test_a_size_is_refused_before_its_data_comes() -> None:
     with pytest.raises(RequestError, match="413"):
         decoder(BodyStream(), body_bytes=4).feed(b"5\r\n", 0)

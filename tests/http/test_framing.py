@@ -46,6 +46,34 @@ def test_body_length(fields: dict[bytes, bytes], length: int) -> None:
     assert body_length(fields, HTTP_11) == length
 
 
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({b"transfer-encoding": b"chunked", b"content-length": b"5"}, 400),
+        ({b"transfer-encoding": b"chunked, chunked"}, 400),
+        ({b"transfer-encoding": b"gzip, chunked, chunked"}, 400),
+        ({b"transfer-encoding": b"gzip"}, 400),
+        ({b"transfer-encoding": b""}, 400),
+        ({b"transfer-encoding": b",chunked"}, 400),
+        ({b"transfer-encoding": b"gzip, chunked"}, 501),
+        ({b"content-length": b""}, 400),
+        ({b"content-length": b"+5"}, 400),
+        ({b"content-length": b"5,5"}, 400),
+        ({b"content-length": b"05"}, 400),
+        ({b"content-length": b"\xb2"}, 400),
+    ],
+)
+def test_no_length(fields: dict[bytes, bytes], status: int) -> None:
+    # Most of these llhttp refuses before; it need not stay so.
+    with pytest.raises(RequestError, match=str(status)):
+        body_length(fields, HTTP_11)
+
+
+def test_no_transfer_coding_in_http_1_0() -> None:
+    with pytest.raises(RequestError, match="400"):
+        body_length({b"transfer-encoding": b"chunked"}, HTTP_10)
+
+
 def test_lengths_beyond_all_numbers() -> None:
     assert body_length({b"content-length": b"9" * 19}, HTTP_11) == 10**19 - 1
     with pytest.raises(RequestError, match="413"):

@@ -41,15 +41,15 @@ def test_major_versions(major: int) -> None:
         parse_request_line(b"GET / HTTP/%d.1" % major)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=METHODS.values())
-def test_llhttp_knows_every_method_we_let_through(method: bytes) -> None:
-    HttpRequestParser(object()).feed_data(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert parse_request_line(method + b" / HTTP/1.1")[0] == method.decode()
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_llhttp_knows_every_method_we_let_through(method: str) -> None:
+    HttpRequestParser(object()).feed_data(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert parse_request_line(f"{method} / HTTP/1.1".encode())[0] == method
 
 
 def test_connect_is_not_among_them() -> None:
     # llhttp would take all that follows for the tunnel's.
-    assert b"CONNECT" not in METHODS
+    assert "CONNECT" not in METHODS
 
 
 HOSTS = [

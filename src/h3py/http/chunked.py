@@ -132,7 +132,6 @@ class ChunkedDecoder:
         self._room -= size
         self._left = size
         self._stage = _DATA if size else _TRAILERS
-        self._clean = 0
         return after
 
     def _read_data_end(self, data: bytes, at: int) -> int:

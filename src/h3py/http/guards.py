@@ -29,20 +29,16 @@ _NOT_VISIBLE = re.compile(rb"[^\x20-\x7e]")
 _NOT_FIELD_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
 
 _FIELD_TEXT: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_LINE_ENDS: Final = b"\r\n" * 128
 
 
 def count_clean_lines(head: bytes) -> int:
     """The number of lines of a head in which every byte is field text or part of a CRLF.
 
-    0 when there is any other byte. The common case, in three passes at C speed.
+    0 when there is any other byte. The common case, in two passes at C speed: the
+    CRLFs must account for all that is left when field text is taken away.
     """
-    rest = head.translate(None, _FIELD_TEXT)
-    count = len(rest) >> 1
-    ends = _LINE_ENDS if count <= 128 else b"\r\n" * count
-    if rest != ends[: 2 * count] or head.count(b"\r\n") != count:
-        return 0
-    return count
+    count = head.count(b"\r\n")
+    return count if len(head.translate(None, _FIELD_TEXT)) == 2 * count else 0
 
 
 def find_line_end(data: bytes, start: int, limit: int, too_long: RequestError) -> int:
