@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from h3py.errors import RequestError
 from h3py.http import BodyStream, Phase, Request, RequestParser
 from h3py.options import Limits
 from tests.http.support import CHUNKED, GET, POST, feed_all
@@ -87,7 +88,12 @@ class TestStreamedBody:
 
     def test_is_asked_of_requests_with_a_body_alone(self) -> None:
         asked: list[Request] = []
-        parser = RequestParser(Limits(), wants_stream=lambda r: asked.append(r) or False)
+
+        def wants_stream(request: Request) -> bool:
+            asked.append(request)
+            return False
+
+        parser = RequestParser(Limits(), wants_stream=wants_stream)
         post = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
         requests = feed_all(parser, [GET + post % 1 + GET + post % 2])
         assert [r.path for r in asked] == ["/1", "/2"]
@@ -128,3 +134,22 @@ class TestStreamedBody:
         assert request.body.take() == b"hi"
         assert request.body.error is not None
         assert request.body.error.status == 413
+
+    def test_nothing_is_read_after_the_question_failed(self) -> None:
+        def wants_stream(request: Request) -> bool:
+            raise LookupError(request.path)
+
+        parser = RequestParser(Limits(), wants_stream=wants_stream)
+        with pytest.raises(LookupError, match="/"):
+            parser.feed(POST + b"Content-Length: 40\r\n\r\n" + GET)
+        assert parser.phase is Phase.IDLE
+        assert parser.feed(GET) == []
+
+    def test_the_question_may_refuse_the_request(self) -> None:
+        def wants_stream(request: Request) -> bool:
+            raise RequestError(413, "not here")
+
+        parser = RequestParser(Limits(), wants_stream=wants_stream)
+        assert parser.feed(POST + b"Content-Length: 4\r\n\r\nbody") == []
+        assert parser.error is not None
+        assert parser.error.status == 413

@@ -66,7 +66,9 @@ class RequestParser:
     Args:
         limits: What one request may cost.
         wants_stream: Asked once for each request that has a body, when its head
-            is complete: whether the body is to be handed over in pieces.
+            is complete: whether the body is to be handed over in pieces. What it
+            raises comes out of ``feed`` and ends the parser; a ``RequestError``
+            becomes ``error``.
 
     Attributes:
         error: What was wrong, once something was; answer with its status and
@@ -149,6 +151,10 @@ class RequestParser:
         except RequestError as error:
             self._fail(error)
             return requests
+        except BaseException:  # out of wants_stream
+            # Its place among the bytes is lost; what comes next could be a body.
+            self._stop()
+            raise
         if self._ended:
             self.buffered = False
             return requests
@@ -344,6 +350,9 @@ class RequestParser:
         self.error = error.with_traceback(None)
         if self._body is not None:
             self._body.error = error
+        self._stop()
+
+    def _stop(self) -> None:
         self._ended = True
         self._continue = False
         self._rest = b""
