@@ -31,12 +31,20 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(app: H3, options: ServeOptions | None = None, **changes: Any) -> None:
+def serve(
+    app: H3,
+    options: ServeOptions | None = None,
+    *,
+    started: Callable[[Server], None] | None = None,
+    **changes: Any,
+) -> None:
     """Serve an application until SIGTERM, SIGINT or ``Server.shutdown()``.
 
     Args:
         app: The application; it cannot be changed any more afterwards.
         options: All options at once.
+        started: Called once with the `Server` when it accepts connections, to say where
+            (``server.url``) or to keep it; must not block.
         **changes: Any field of ``ServeOptions``: ``backend="trio"`` or ``"threads"``,
             ``host``, ``port``, ... They win over ``options``.
 
@@ -44,7 +52,7 @@ def serve(app: H3, options: ServeOptions | None = None, **changes: Any) -> None:
         ConfigError: An option that cannot be, an address in use, a certificate that
             cannot be read, an ``async`` handler on the threads backend.
     """
-    _serve(app, ServeOptions.build(options, changes), lambda server: None)
+    _serve(app, ServeOptions.build(options, changes), started or (lambda server: None))
 
 
 async def serve_trio(
