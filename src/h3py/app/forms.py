@@ -95,7 +95,7 @@ def _parse_multipart(
         parser = library.MultipartParser(boundary, parts.callbacks())
         parser.write(body)
         parser.finalize()
-    except library.exceptions.FormParserError as error:
+    except library.FormParserError as error:
         raise HTTPError(400, f"malformed multipart form: {error}") from None
     if not parts.complete:
         raise HTTPError(400, "the multipart form is cut short")
@@ -105,11 +105,10 @@ def _parse_multipart(
 @cache
 def _multipart() -> ModuleType:
     try:
-        import python_multipart
-        import python_multipart.exceptions
+        from python_multipart import multipart
     except ImportError:
         raise ConfigError("multipart forms need python-multipart: install h3py[forms]") from None
-    return python_multipart
+    return multipart
 
 
 @dataclass(slots=True)

@@ -124,7 +124,7 @@ def respond(
     event._done = True
     try:
         yield from run_stream(event, result.value)
-    except Exception as error:  # noqa: BLE001  # as above, where nothing has been sent
+    except Exception as error:  # as above, while nothing has been sent
         if event.stream is not None:
             raise
         return _failed(app, event, endpoint, error)
