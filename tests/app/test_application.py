@@ -22,7 +22,8 @@ def mark(name: str) -> Any:
 
 
 def marks(event: H3Event) -> list[str]:
-    return event.context["marks"]
+    marks: list[str] = event.context["marks"]
+    return marks
 
 
 def test_middleware_order_is_application_mount_group_route(backend: Backend) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -26,7 +27,7 @@ def arriving(stream: BodyStream, *pieces: bytes | RequestError) -> list[Callable
     def end() -> None:
         stream.complete = True
 
-    return [*(lambda piece=piece: arrive(piece) for piece in pieces), end]  # type: ignore[misc]
+    return [*(partial(arrive, piece) for piece in pieces), end]
 
 
 def upload(backend: Backend, stream: BodyStream, arrivals: list[Callable[[], None]]) -> Answer:

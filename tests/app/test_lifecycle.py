@@ -177,8 +177,8 @@ async def async_items(event: H3Event) -> AsyncGenerator[str, None]:
     yield "one"
 
 
-def begin(event: H3Event) -> Any:
-    return event.start_sse() and None
+def begin(event: H3Event) -> None:
+    event.start_sse()
 
 
 class Subscription:
@@ -198,13 +198,18 @@ def test_what_streams_is_handed_on(
         seen.append((yield))
 
     subscription = Subscription()
+
+    def begin_and_subscribe(event: H3Event) -> Subscription:
+        begin(event)
+        return subscription
+
     handlers: dict[str, Function] = {
         "generator": items,
         "async": async_items,
         "begun": for_backend(begin, backend),
         "start": for_backend(lambda event: event.start_sse(), backend),
         "attach": for_backend(lambda event: subscription, backend),
-        "both": for_backend(lambda event: begin(event) or subscription, backend),
+        "both": for_backend(begin_and_subscribe, backend),
     }
     app = app_with(*([middleware] if chained else []), handler=handlers[kind])
     with recorded_streams(monkeypatch) as streams:

@@ -25,7 +25,8 @@ def mark(name: str) -> Any:
 
 @inline
 def answer_marks(event: H3Event) -> list[str]:
-    return event.context.get("marks", [])
+    marks: list[str] = event.context.get("marks", [])
+    return marks
 
 
 # Prefixes and the chain of middleware.
@@ -138,6 +139,7 @@ def test_routes_choose_how_they_take_the_body() -> None:
 
 async def async_function(event: H3Event) -> None: ...
 async def async_hook() -> None: ...
+async def another(event: H3Event) -> None: ...
 
 
 def async_parts(app: H3, where: str) -> str:
@@ -198,7 +200,9 @@ def test_conflicts_are_found_before_serving() -> None:
     app = H3()
     app.get("/a", async_function)
     inner = H3()
-    inner.get("/a", async_hook)
+    inner.get("/a", another)
     app.mount("/", inner)
-    with pytest.raises(ConfigError, match=r"GET '/a': GET /a \(.*function\) and GET /a \(.*hook"):
+    with pytest.raises(
+        ConfigError, match=r"GET '/a': GET /a \(.*function\) and GET /a \(.*another"
+    ):
         app.check("trio")
