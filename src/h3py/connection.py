@@ -32,7 +32,7 @@ import trio
 
 from h3py._speedups.write_queue import WriteQueue
 from h3py.errors import BufferFull, ConnectionClosed, NotStreamingMode
-from h3py.wire import PlainWire, Wire
+from h3py.wire import AnyWire, PlainWire, Wire
 
 if TYPE_CHECKING:
     import socket
@@ -60,7 +60,7 @@ class BaseConnection:
     __slots__ = ("buffer_bytes", "chunked", "queue", "state", "wire")
 
     def __init__(
-        self, wire: Wire, queue: WriteQueue | None = None, *, buffer_bytes: int = 8 * 1024
+        self, wire: AnyWire, queue: WriteQueue | None = None, *, buffer_bytes: int = 8 * 1024
     ) -> None:
         self.wire = wire
         self.queue = WriteQueue() if queue is None else queue
@@ -148,8 +148,7 @@ class BaseConnection:
         """Close the descriptor; queued bytes are dropped and their memory given back."""
         self.state = ConnectionState.CLOSED
         self.queue.clear()
-        if self.wire.fd >= 0:
-            self.wire.close()
+        self.wire.close()
 
     def is_alive(self) -> bool:
         """Whether the peer is there, as far as the system knows without sending.
@@ -185,12 +184,22 @@ class BaseConnection:
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
+def _on_trio() -> bool:
+    """Whether this thread is inside a trio loop."""
+    try:
+        trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return False
+    return True
+
+
 class TrioConnection(BaseConnection):
     """A connection that a trio task drives; its plain calls never wait."""
 
     __slots__ = ()
 
     kind: Literal["trio"] = "trio"
+    wire: Wire
 
     def write_chunk(self, data: bytes | bytearray | memoryview) -> None:
         """Queue one chunk of the stream; it leaves when the buffer fills, or on ``flush``.
@@ -207,6 +216,16 @@ class TrioConnection(BaseConnection):
         self._append(data)
         if self.queue.queued_bytes >= self.buffer_bytes:
             self.wire.send(self.queue)
+
+    def abort(self) -> None:
+        """As for all connections; whoever waits for the descriptor on the loop is told first.
+
+        Without that it would sleep on, and the next connection with that number would
+        find it occupied.
+        """
+        if self.wire.fd >= 0 and _on_trio():
+            trio.lowlevel.notify_closing(self.wire.fd)
+        super().abort()
 
     async def drain(self) -> None:
         """Wait until the queue is empty.
@@ -237,6 +256,7 @@ class ThreadConnection(BaseConnection):
     __slots__ = ("write_timeout_s",)
 
     kind: Literal["threads"] = "threads"
+    wire: Wire
 
     def __init__(
         self,

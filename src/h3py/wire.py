@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from h3py._speedups.write_queue import WriteQueue
 from h3py.errors import ConnectionClosed, WriteError
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 
 # What one TLS record carries (RFC 8446 section 5.1).
 RECORD_BYTES = 16 * 1024
+
+
+class AnyWire(Protocol):
+    """What a connection asks of whatever carries its bytes."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor; -1 where there is none, or none any more."""
+
+    def send(self, queue: WriteQueue) -> bool:
+        """Send what can leave now; True when all of it has left."""
+
+    def send_event(self, queue: WriteQueue, event: SSEEvent) -> bool:
+        """Queue one event and send what can leave now."""
+
+    def close(self) -> None:
+        """End the sending, and give back what is behind it. Idempotent."""
 
 
 class PlainWire:
