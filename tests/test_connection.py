@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -21,7 +21,6 @@ import trio.testing
 from h3py import (
     BufferFull,
     ConnectionClosed,
-    ConnectionState,
     H3ConnectionError,
     NotStreamingMode,
     SSEEvent,
@@ -61,17 +60,21 @@ def test_each_rule_with_a_small_queue(kind: str, check: Callable[[Pair], None]) 
 
 
 @pytest.fixture(params=KINDS)
-def pair(request: pytest.FixtureRequest) -> Pair:
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     made = KINDS[request.param]()
-    request.addfinalizer(made.peer.close)
-    request.addfinalizer(made.connection.close)
-    return made
+    yield made
+    made.connection.close()
+    made.peer.close()
+
+
+def write_much(connection: TrioConnection | ThreadConnection | MemoryConnection) -> None:
+    for _ in range(100_000):
+        connection.write_chunk(b"x" * 1024)
 
 
 def fill(connection: TrioConnection | ThreadConnection | MemoryConnection) -> None:
     with pytest.raises(BufferFull):
-        for _ in range(100_000):
-            connection.write_chunk(b"x" * 1024)
+        write_much(connection)
 
 
 def test_the_errors_are_of_one_family(pair: Pair) -> None:
@@ -81,8 +84,7 @@ def test_the_errors_are_of_one_family(pair: Pair) -> None:
     assert isinstance(early.value, RuntimeError)
     pair.connection.begin_stream(HEAD, chunked=True)
     with pytest.raises(BufferFull) as full:
-        for _ in range(100_000):
-            pair.connection.write_chunk(b"x" * 1024)
+        write_much(pair.connection)
     assert isinstance(full.value, BufferError)
     pair.connection.close()
     with pytest.raises(ConnectionClosed) as closed:
