@@ -317,7 +317,10 @@ def test_equal_when_the_fields_are(a: dict[str, Any], b: dict[str, Any]) -> None
     [
         ({"data": ""}, {"id": ""}),
         ({"id": ""}, {"comment": ""}),
-        ({"id": "ab", "comment": "c"}, {"id": "ac", "comment": "b"}),
+        ({"data": "x"}, {"data": "y"}),
+        ({"data": "x", "event": "a"}, {"data": "x", "event": "b"}),
+        ({"id": "a"}, {"id": "b"}),
+        ({"comment": "a"}, {"comment": "b"}),
         ({"data": "x", "retry": 1}, {"data": "x", "retry": 2}),
         ({"data": "a\rb"}, {"data": "a\nb"}),
     ],

@@ -1,4 +1,4 @@
-"""A short, repeatable run of each fuzz target; long runs are by hand."""
+"""A short, repeatable run of the parser's fuzz target; long runs are by hand."""
 
 from __future__ import annotations
 
