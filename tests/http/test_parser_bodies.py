@@ -68,6 +68,19 @@ class TestContinue:
         assert parser.error is not None
         assert parser.error.status == 413
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_does_not_overtake_the_answers_before_it(self, stream: bool) -> None:
+        parser = RequestParser(Limits(), wants_stream=lambda request: stream)
+        assert [r.method for r in parser.feed(GET + GET + self.EXPECTING)] == ["GET", "GET"]
+        assert not parser.take_continue()
+        assert parser.buffered
+        assert len(parser.feed(b"")) == (1 if stream else 0)
+        assert parser.take_continue()
+        assert not parser.buffered
+        parser.feed(b"hi")
+        assert parser.error is None
+        assert parser.phase is Phase.IDLE
+
 
 class TestStreamedBody:
     def streaming(self, limits: Limits | None = None) -> RequestParser:
@@ -153,3 +166,32 @@ class TestStreamedBody:
         assert parser.feed(POST + b"Content-Length: 4\r\n\r\nbody") == []
         assert parser.error is not None
         assert parser.error.status == 413
+
+
+class TestFail:
+    LATE = RequestError(408, "too slow")
+
+    @pytest.mark.parametrize("data", [b"", GET[:5], CHUNKED + b"5\r\nhe"])
+    def test_ends_the_reading(self, data: bytes) -> None:
+        parser = RequestParser(Limits())
+        parser.feed(data)
+        parser.fail(self.LATE)
+        assert parser.error is self.LATE
+        assert parser.phase is Phase.IDLE
+        assert parser.feed(GET) == []
+
+    def test_ends_a_streamed_body(self) -> None:
+        parser = RequestParser(Limits(), wants_stream=lambda request: True)
+        (request,) = parser.feed(CHUNKED + b"5\r\nhe")
+        parser.fail(self.LATE)
+        parser.feed_eof()
+        assert isinstance(request.body, BodyStream)
+        assert request.body.error is self.LATE
+        assert parser.error is self.LATE
+
+    def test_comes_after_what_was_wrong_before(self) -> None:
+        parser = RequestParser(Limits())
+        parser.feed(b"nonsense\r\n")
+        parser.fail(self.LATE)
+        assert parser.error is not None
+        assert parser.error.status == 400

@@ -170,8 +170,20 @@ class RequestParser:
         if not self._ended and not self.buffered:
             self._end_of_input()
 
+    def fail(self, error: RequestError) -> None:
+        """Give up on what is being read, for a reason that bytes do not show: 408.
+
+        A streamed body ends with it too. An error that is there already stays.
+        """
+        if self.error is None:
+            self._fail(error)
+
     def take_continue(self) -> bool:
-        """True once for a request that waits for ``100 Continue`` and whose body has not begun."""
+        """Whether to send ``100 Continue`` now, before anything else; True once.
+
+        To be asked after each ``feed``. It is for the request whose head came
+        last, which is the only one that ``feed`` returned, or not complete yet.
+        """
         asked, self._continue = self._continue, False
         return asked
 
@@ -194,8 +206,8 @@ class RequestParser:
                 count = count_clean_lines(head)
                 if count:
                     line = parse_request_line(data[at:line_end])
-                    self._finish_head(line, head, count - 2, end - line_end, requests)
-                    return after
+                    held = self._finish_head(line, head, count - 2, end - line_end, requests)
+                    return ~at if held else after
         return self._read_split_head(data, at, requests)
 
     def _read_split_head(self, data: bytes, at: int, requests: list[Request]) -> int:
@@ -222,13 +234,18 @@ class RequestParser:
             self._clean = len(data) - at
             return ~at
         head = data[at : end + 2]
-        self._finish_head(line, head, head.count(b"\r\n") - 2, end - start, requests)
-        return end + 2
+        held = self._finish_head(line, head, head.count(b"\r\n") - 2, end - start, requests)
+        return ~at if held else end + 2
 
     def _finish_head(
         self, line: RequestLine, head: bytes, count: int, size: int, requests: list[Request]
-    ) -> None:
-        """A complete head with a good request line: make the request of it."""
+    ) -> bool:
+        """A complete head with a good request line: make the request of it.
+
+        Returns:
+            True when it is held back instead: its ``100 Continue`` must not
+            overtake the answers to the requests before it.
+        """
         self._line = None
         self._empty_lines = 0
         if count > self._limits.header_count:
@@ -264,12 +281,15 @@ class RequestParser:
         )
         if length == 0:
             self._deliver(request, requests)
-            return
+            return False
         # llhttp now waits for a body that it will not be given.
         self._llhttp = None
         limits = self._limits
         if length > limits.body_bytes:
             raise RequestError(413, "request body too large")
+        if waits and requests:
+            self.buffered = True
+            return True
         body = BodyStream()
         if length == CHUNKED:
             self._chunked = ChunkedDecoder(
@@ -285,6 +305,7 @@ class RequestParser:
         if self._wants_stream is not None and self._wants_stream(request):
             request.body = body
             requests.append(request)
+        return False
 
     def _read_fields(self, head: bytes) -> Lines:
         """The field lines of a head, names in lower case."""
@@ -342,7 +363,8 @@ class RequestParser:
 
     def _end_of_input(self) -> None:
         if self.phase is not Phase.IDLE:
-            self._fail(RequestError(400, "the connection ended in the middle of a request"))
+            ended = RequestError(400, "the connection ended in the middle of a request")
+            self._fail(self.error or ended)
         self._ended = True
 
     def _fail(self, error: RequestError) -> None:
