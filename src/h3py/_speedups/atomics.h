@@ -47,6 +47,19 @@ static inline int64_t counter_load64(const int64_t *at) {
 static inline void counter_store64(int64_t *at, int64_t value) {
     __atomic_store_n(at, value, __ATOMIC_RELAXED);
 }
+static inline void counter_store32(uint32_t *at, uint32_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELAXED);
+}
+static inline uint32_t counter_load32(const uint32_t *at) {
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
+/* A byte that one thread writes and others may look at. */
+static inline void shown_store8(uint8_t *at, uint8_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELAXED);
+}
+static inline uint8_t shown_load8(const uint8_t *at) {
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
 /* A stack of nodes whose first field is the link; pushed by any thread,
  * taken whole by one: no node is ever popped alone, so there is no ABA. */
 static inline void atomic_push(void **head, void *node) {

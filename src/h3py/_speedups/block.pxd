@@ -16,7 +16,7 @@ however many queues hold it. It lives until its last block and its maker let go.
 
 from cpython.object cimport PyObject
 from libc.stddef cimport size_t
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
 cdef extern from "<sys/uio.h>" nogil:
@@ -37,6 +37,10 @@ cdef extern from "atomics.h" nogil:
     int64_t counter_add64(int64_t* at, int64_t n)
     int64_t counter_load64(const int64_t* at)
     void counter_store64(int64_t* at, int64_t value)
+    void counter_store32(uint32_t* at, uint32_t value)
+    uint32_t counter_load32(const uint32_t* at)
+    void shown_store8(uint8_t* at, uint8_t value)
+    uint8_t shown_load8(const uint8_t* at)
     void atomic_push(void** head, void* node)
     void* atomic_take_all(void** head)
     int atomic_is_empty(void** head)
@@ -86,6 +90,7 @@ cdef struct Block:
 cdef Account* account_new() noexcept nogil
 cdef void account_drop(Account* account) noexcept nogil
 
+cdef void block_account(Block* block, Account* account) noexcept nogil
 cdef Block* block_new(size_t room, Account* account) noexcept nogil
 cdef Block* block_borrow(object data, bint framed, Account* account) except NULL
 cdef void block_free(Block* block) noexcept nogil

@@ -1,3 +1,7 @@
+from typing import Final
+
+__pyx_capi__: Final[dict[str, object]]  # the C functions that other compiled modules call
+
 FAULTS_BUILT: bool
 
 def plan_fault(

@@ -66,7 +66,8 @@ cdef void account_drop(Account* account) noexcept nogil:
         free(account)
 
 
-cdef inline void account_for(Block* block, Account* account) noexcept nogil:
+cdef void block_account(Block* block, Account* account) noexcept nogil:
+    """Count a block that is not counted yet; NULL counts nowhere."""
     block.account = account
     if account != NULL:
         atomic_add32(&account.refs, 1)
@@ -85,7 +86,7 @@ cdef Block* block_new(size_t room, Account* account) noexcept nogil:
     block.refs = 1
     block.room = room
     block.data = <char*> (block + 1)
-    account_for(block, account)
+    block_account(block, account)
     return block
 
 

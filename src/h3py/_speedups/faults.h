@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { FAULT_MALLOC = 0, FAULT_SEND = 1, FAULT_KINDS = 2 };
+enum { FAULT_MALLOC = 0, FAULT_SEND = 1, FAULT_SILENCE = 2, FAULT_KINDS = 3 };
 
 typedef struct {
     int32_t countdown; /* 0: off; 1: the next call fails, then off; n: the n-th */

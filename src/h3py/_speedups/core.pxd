@@ -1,0 +1,418 @@
+"""The shapes that the engine's modules share; no code but the smallest.
+
+Who owns what, in one word beside each field of the structs below:
+
+- *lock*: read and written with ``core.lock`` held, by any thread.
+- *pump*: read and written by the pump thread that serves the connection, without a lock.
+- *fixed*: written before others can see it.
+- *atomic*: as it says.
+
+``core.lock`` is held for a few hundred nanoseconds at a time. Nothing under it
+touches Python, waits, or allocates, except where a comment says why; the GIL is
+never taken by a thread that holds it (threads that hold the GIL do take it).
+
+The whole is made by ``Engine``, and freed by it when its pumps have been joined.
+"""
+
+from cpython.object cimport PyObject
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from h3py._speedups.block cimport Account, Block, shown_store8
+from h3py._speedups.queue cimport Queue
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_t:
+        pass
+
+cdef extern from "threads.h" nogil:
+    ctypedef struct Lock:
+        pass
+    int lock_new(Lock* lock)
+    void lock_free(Lock* lock)
+    void lock_take(Lock* lock)
+    void lock_give(Lock* lock)
+    void lock_wait(Lock* lock, int64_t ns)
+    void lock_wake_all(Lock* lock)
+    int64_t monotonic_ns()
+    int thread_start(pthread_t* thread, void* (*run)(void*) noexcept nogil, void* argument)
+
+cdef extern from "poller.h" nogil:
+    int WAIT_IN, WAIT_OUT, WAIT_FIN, WAIT_GONE, WAIT_ONCE, WAIT_BATCH
+    uint64_t WAIT_WAKE_HANDLE
+    ctypedef struct PollEvent:
+        uint64_t handle
+        int32_t what
+    ctypedef struct Poller:
+        int fd
+    int poller_new(Poller* poller)
+    void poller_free(Poller* poller)
+    int poller_add(Poller* poller, int fd, int interest, uint64_t handle)
+    int poller_change(Poller* poller, int fd, int before, int interest, uint64_t handle)
+    void poller_remove(Poller* poller, int fd, int before)
+    int poller_wait(Poller* poller, PollEvent* out, int64_t timeout_ms)
+    void poller_wake(Poller* poller)
+    ctypedef struct Bell:
+        int read_fd
+    int bell_new(Bell* bell)
+    void bell_free(Bell* bell)
+    void bell_ring(Bell* bell)
+    void bell_clear(Bell* bell)
+
+# The codes of h3py.close_reason.CloseReason; a test holds the two together.
+cdef enum Reason:
+    REASON_NONE = 0
+    REASON_CLIENT_CLOSED = 1
+    REASON_HANDLER_DONE = 2
+    REASON_SLOW = 3
+    REASON_TIMEOUT = 4
+    REASON_LEASE_EXPIRED = 5
+    REASON_MAX_AGE = 6
+    REASON_AUTH_EXPIRED = 7
+    REASON_LIMIT = 8
+    REASON_KICKED = 9
+    REASON_REPLACED = 10
+    REASON_SHUTDOWN = 11
+    REASON_ERROR = 12
+    REASONS = 13
+
+# What a record is, for everyone (lock).
+cdef enum Use:
+    USE_FREE = 0
+    USE_RESERVED = 1        # being set up by the caller
+    USE_WATCHED = 2         # its owner sends; the pump looks for a hang-up
+    USE_PARKED = 3          # its pump sends
+    USE_CLOSED = 4          # the descriptor is gone, the report waits
+    USE_FORGOTTEN = 5       # no longer watched; still linked in the outbox
+
+# What a parked connection is, for its pump: docs/engine.md.
+cdef enum Phase:
+    PHASE_SWITCHING = 0
+    PHASE_LIVE = 1
+    PHASE_LAGGING = 2
+    PHASE_PAGING = 3
+    PHASE_CLOSING = 4       # what is queued is still sent
+    PHASE_DRAINING = 5      # our side has ended; what the client sends is discarded
+    PHASE_GONE = 6          # closed; leaves the tables at the end of the round
+
+cdef enum Policy:
+    POLICY_CLOSE = 0
+    POLICY_CATCH_UP = 1
+    POLICY_DROP_NEW = 2
+    POLICY_DROP_OLDEST = 3
+    POLICY_KEEP_LATEST = 4
+
+# What is asked of a pump about one connection (lock): bits, so that asking cannot fail.
+cdef enum Mail:
+    MAIL_ADOPTED = 1
+    MAIL_GROUPS = 2         # memberships have begun or ended
+    MAIL_INBOX = 4          # pieces to send
+    MAIL_CLOSE = 8          # end it at ``close_at``
+    MAIL_ABORT = 16         # end it now
+    MAIL_SPACE = 32         # somebody waits for room
+    MAIL_TAKEN = 64         # an indirect connection's owner took bytes
+    MAIL_PAGED = 128        # an answer to ``page``
+    MAIL_REWIND = 256       # go back to ``start_at``
+    MAIL_CHANGED = 512      # a time or an option has changed
+    MAIL_SETTINGS = 1024    # policy, filter, notices
+
+# What Python is told about one connection (lock).
+cdef enum Told:
+    TOLD_HANGUP = 1
+    TOLD_SLOW = 2
+    TOLD_LAGGING = 4
+    TOLD_CAUGHT_UP = 8
+    TOLD_PAGE = 16
+    TOLD_SPACE = 32
+    TOLD_DATA = 64
+    TOLD_CLOSED = 128
+
+# Properties of a connection (fixed, but for NOTICES: pump).
+cdef enum Trait:
+    TRAIT_INDIRECT = 1      # no descriptor: the owner takes the bytes
+    TRAIT_CLOSE_FD = 2
+    TRAIT_HEARTBEAT = 4
+    TRAIT_DISCARD = 8       # watched: read and discard what the client sends
+    TRAIT_NOTICES = 16      # tell the client of drops
+    TRAIT_CHUNKED = 32      # the body ends with a last chunk
+
+# Where a connection is and what was said of it (pump).
+cdef enum Mark:
+    MARK_TOUCHED = 1        # in the list of this round
+    MARK_LISTED = 2         # in the list of those that lag and have room
+    MARK_PENDING = 4        # in the list of those that wait for a position
+    MARK_BLOCKED = 8        # waits for writability
+    MARK_SLOW = 16          # in a slow episode that was told
+    MARK_FIN = 32           # the client has ended its side
+    MARK_SPACE = 64         # somebody waits for room
+    MARK_ASKED = 128        # a page was asked for
+
+# The same, for everyone (lock).
+cdef enum Known:
+    KNOWN_MAILED = 1        # linked in its pump's mailbox
+    KNOWN_TOLD = 2          # linked in the outbox
+    KNOWN_SUBSCRIBED = 4    # has had a subscription
+    KNOWN_DATA = 8          # "data" was reported, and not all was taken
+    KNOWN_NOTICES = 16      # wanted: the pump sets the trait
+
+# Why a live connection cannot be served by the short way (pump).
+cdef enum Odd:
+    ODD_INBOX = 1           # pieces wait for a position
+    ODD_GROUPS = 2          # a membership begins or ends at a position ahead
+    ODD_CLOSE = 4           # it ends at a position ahead
+    ODD_WHERE = 8           # it has a filter
+    ODD_EXACT = 16          # its policy takes events out of the queue one by one
+    ODD_INDIRECT = 32       # its queue is shared with whoever takes the bytes
+    ODD_MISSED = 64         # a notice of drops is due
+
+cdef enum GroupKind:
+    GROUP_EVERYONE = 0
+    GROUP_USER = 1
+    GROUP_CHANNEL = 2
+    GROUP_CLIENT = 3
+
+cdef enum:
+    SLAB_CONNS = 256
+    MAX_SLABS = 4096
+    NO_SLOT = 0xFFFFFFFF
+    ID_DIGITS = 12                          # hexadecimal, of the epoch and of the sequence
+    ID_LINE = 4 + ID_DIGITS + 1 + ID_DIGITS + 1     # "id: <epoch>-<sequence>\n"
+    ROUND_BYTES = 256 * 1024                # of one connection in one round
+
+cdef struct Member:
+    uint32_t conn           # its index
+    uint32_t place          # of the membership in the connection's array
+
+cdef struct Roster:         # the members of a group on one pump (pump, changed with the lock)
+    Member* items           # room == 0: the one member is in ``only``
+    Member only
+    uint32_t count
+    uint32_t room
+
+cdef struct Group:
+    Group* chain            # lock: of its bucket
+    uint64_t hash           # fixed
+    uint64_t evicted        # lock: the last sequence that the log has lost of it
+    Group* idle_next        # lock: nobody refers to it; kept for ``evicted`` alone
+    Group* idle_back
+    int32_t refs            # lock: memberships and log entries
+    uint32_t members        # lock: streams that are in it by command
+    uint16_t size           # fixed
+    uint8_t kind            # fixed
+    bint idle               # lock
+    char* name              # fixed: behind the struct
+    Roster rosters[1]       # one for each pump
+
+cdef struct Membership:     # lock, but ``slot``
+    Group* group
+    uint64_t since          # the first sequence that it covers
+    uint64_t until          # the last one, once it has ended
+    uint32_t slot           # pump: in the roster; NO_SLOT: not there yet
+    bint ended
+
+cdef struct Pair:           # of an event's metadata, and of a condition: text inside its owner
+    uint64_t key_hash
+    uint64_t value_hash
+    const char* key
+    const char* value
+    uint32_t key_size
+    uint32_t value_size
+
+cdef struct Targets:        # fixed; lives in the block of the entry
+    Group** groups
+    Pair* pairs
+    uint32_t group_count
+    uint32_t pair_count
+
+cdef struct Filter:         # fixed; one allocation
+    Pair* pairs             # accepted pairs; those of one key stand together
+    uint32_t pair_count
+    uint32_t bytes
+
+cdef struct LogEntry:
+    Block* block
+    Targets* targets
+    int64_t at_ms
+
+cdef struct Log:            # lock; a pump reads the entries that it has yet to walk without it
+    LogEntry* ring
+    uint64_t mask
+    uint64_t head           # the last sequence that was taken; 0: none
+    uint64_t tail           # the oldest one that is held; head + 1: none is
+    uint64_t max_events
+    int64_t bytes
+    int64_t max_bytes
+    int64_t max_age_ms
+
+cdef struct Conn:           # 256 bytes
+    Queue queue             # pump (indirect: lock)
+    uint64_t last           # pump: live: the last one offered; else the position
+    uint32_t cap            # fixed: bytes
+    uint8_t odd             # pump
+    uint8_t phase           # pump; seen by others
+    uint8_t policy          # fixed
+    uint8_t verdict         # pump: a reason to end it when this walk is over
+
+    int64_t visible         # atomic: bytes of ``queue``, as others may see them
+    int64_t sent_bytes      # pump; seen by others, as the next two are
+    int64_t events          # pump: put into the queue
+    uint32_t dropped        # pump
+    uint32_t missed         # pump: dropped, and the client was not told
+    int32_t fd              # lock
+    uint8_t pump            # fixed: the number of its pump
+    uint8_t interest        # pump (watched: lock)
+    uint16_t traits         # fixed
+    int64_t sent_at         # pump: ms, when the queue was last empty after sending
+    int64_t blocked_at      # pump: ms; 0: the socket takes what there is
+    int64_t deadline        # pump: ms; 0: none. Closing: the end of lingering; else the maximum age
+
+    uint32_t index          # fixed
+    int32_t generation      # lock
+    uint8_t use             # lock
+    uint8_t reason          # lock: the first one wins
+    uint16_t mail           # lock
+    uint16_t told           # lock
+    uint16_t marks          # pump
+    uint8_t known           # lock
+    uint8_t policy_wanted   # lock: the pump takes it over
+    PyObject* owner         # lock
+    Conn* mail_next         # lock; pump: of the list of the gone; free list
+    Conn* told_next         # lock
+    Block* inbox            # lock: pieces that wait, by position (``Block.sequence``)
+    Block* inbox_last
+
+    int64_t inbox_bytes     # lock
+    Membership* members     # lock
+    uint16_t member_count
+    uint16_t member_room
+    uint32_t slot           # pump: in the pump's arrays
+    uint64_t close_at       # lock: the position of ``close``
+    uint64_t start_at       # lock: of a rewind, or of a page's end
+    Filter* filter          # fixed once subscribed
+    uint32_t lease_ms       # lock; 0: none
+    uint32_t discarded      # pump (watched: lock)
+    int64_t touched_at      # lock: ms, the last ping
+
+cdef struct Pump:
+    Core* core              # fixed
+    Poller poller           # fixed
+    pthread_t thread
+    bint running            # with the GIL: the thread has been started and not joined
+    uint32_t number
+    # lock
+    Conn* mail_first
+    Conn* mail_last
+    bint asleep
+    uint32_t load           # connections that it was given
+    uint64_t walked         # the position, as publishers see it
+    int64_t scanned_ms      # the time of its last scan
+    # pump
+    uint64_t position
+    int64_t now_ms
+    Conn** conns            # all of its parked connections ...
+    uint32_t* due           # ... and when to look at each, in ticks of 64 ms
+    Conn** touched          # to be flushed
+    Conn** lagging          # with room to read on
+    Conn** pending          # with something that waits for a position
+    Conn* gone
+    uint32_t conn_count
+    uint32_t conn_room
+    uint32_t touched_count
+    uint32_t lagging_count
+    uint32_t pending_count
+    uint32_t rotation
+    bint more               # this round left work that needs no event
+    int64_t shutdown_left
+    Block* heartbeat
+    Block* last_chunk
+    char* scratch
+
+cdef struct Options:        # fixed
+    int64_t heartbeat_ms    # 0: none
+    int64_t dead_after_ms
+    int64_t stall_ms        # 0: never
+    int64_t slow_ms
+    int64_t linger_ms
+    int64_t max_discard
+    int64_t max_memory
+    uint32_t max_queue
+    bint paging
+    bint heartbeat_ids
+    bint half_close         # the client's FIN ends nothing
+
+cdef struct Stats:          # atomic
+    int64_t published
+    int64_t deliveries
+    int64_t sent_bytes
+    int64_t sends
+    int64_t dropped
+    int64_t resets
+    int64_t lags
+    int64_t slow_episodes
+    int64_t victims
+    int64_t heartbeats
+    int64_t rounds
+    int64_t merged
+    int64_t refused
+    int64_t closed[16]
+
+cdef struct Core:
+    Lock lock
+    Options options
+    Log log
+    Stats stats
+    Account* account
+    uint64_t epoch
+    int64_t* clock_ns       # fixed: an injected clock; NULL: CLOCK_MONOTONIC
+    int64_t started_ns
+    # groups (lock)
+    Group*** buckets        # segments of a table that grows one bucket at a time
+    uint32_t bucket_count
+    uint32_t bucket_level
+    uint32_t group_count
+    uint32_t idle_count
+    uint32_t max_idle
+    uint64_t evicted_floor  # of groups that were forgotten
+    Group* idle_first
+    Group* idle_last
+    Group* everyone
+    # connections (lock)
+    Conn** slabs
+    uint32_t slab_count
+    uint32_t conn_count
+    Conn* free_conns
+    # reports (lock)
+    Conn* told_first
+    Conn* told_last
+    bint rung
+    bint room_wanted
+    bint room_told
+    Bell bell
+    # the rest (lock)
+    Pump* pumps
+    uint32_t pump_count
+    uint32_t waiting        # threads that wait for the log to move
+    uint32_t open_conns     # watched and parked
+    uint32_t parked
+    bint pressure           # atomic: memory is above its cap
+    bint stopping           # no publishing, no subscribing
+    bint ending             # pumps end when they have no connection, no new ones
+    bint stopped            # pumps end now
+    int32_t forks           # fixed
+    uint8_t stop_reason
+    int64_t stop_from_ms
+    int64_t stop_window_ms
+    int64_t stop_at_ms
+    Block* farewell
+
+cdef inline Conn* conn_at(Core* core, uint32_t index) noexcept nogil:
+    return core.slabs[index // SLAB_CONNS] + index % SLAB_CONNS
+
+cdef inline uint64_t conn_handle(const Conn* conn) noexcept nogil:
+    return (<uint64_t> conn.generation << 32) | conn.index
+
+cdef inline void set_phase(Conn* conn, Phase phase) noexcept nogil:
+    shown_store8(&conn.phase, <uint8_t> phase)
+
+cdef inline Member* roster_items(Roster* roster) noexcept nogil:
+    return roster.items if roster.room else &roster.only

@@ -1,0 +1,31 @@
+from collections.abc import Iterable, Mapping
+from typing import Any, final
+
+from h3py._speedups.engine_groups import EngineGroups
+from h3py._speedups.format import SSEEvent
+
+@final
+class Engine(EngineGroups):
+    def send(self, handle: int, piece: SSEEvent | bytes) -> None: ...
+    def publish(
+        self,
+        event: SSEEvent,
+        *,
+        users: Iterable[str] = (),
+        channels: Iterable[str] = (),
+        clients: Iterable[str] = (),
+        everyone: bool = False,
+        key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        with_id: bool = True,
+    ) -> tuple[int, int]: ...
+    def drain(self, timeout_s: float | None = None) -> bool: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def head(self) -> int: ...
+    @property
+    def tail(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    def stats(self) -> dict[str, Any]: ...

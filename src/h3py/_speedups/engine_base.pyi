@@ -1,0 +1,48 @@
+from typing import Any, Literal, NamedTuple
+
+from h3py._speedups.clock import Clock
+
+MAX_EPOCH: int
+
+class Counters(NamedTuple):
+    events: int
+    sent_bytes: int
+    dropped: int
+    unsent: int
+
+class Report(NamedTuple):
+    kind: str
+    handle: int
+    owner: Any
+    reason: int
+    detail: Any
+
+class EngineBase:
+    def __init__(
+        self,
+        *,
+        pumps: int = 1,
+        log_events: int = 10_000,
+        log_bytes: int = 67108864,
+        log_age_s: float = 3600.0,
+        max_queue_bytes: int = 65536,
+        max_memory_bytes: int = 268435456,
+        heartbeat_s: float | None = 30.0,
+        heartbeat_misses: int = 3,
+        stall_timeout_s: float | None = 60.0,
+        slow_write_s: float = 0.1,
+        linger_s: float = 2.0,
+        max_discard_bytes: int = 65536,
+        half_close: Literal["close", "allow"] = "close",
+        paging: bool = False,
+        heartbeat_ids: bool = False,
+        clock: Clock | None = None,
+        threaded: bool = True,
+        epoch: int | None = None,
+    ) -> None: ...
+    def start(self) -> None: ...
+    def step(self) -> bool: ...
+    def shut_down(self) -> None: ...
+    @property
+    def report_fd(self) -> int: ...
+    def reports(self, at_most: int = 1024) -> list[Report]: ...

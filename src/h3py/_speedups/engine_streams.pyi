@@ -1,0 +1,36 @@
+from typing import Any, Final, Literal
+
+from h3py._speedups.engine_base import EngineBase
+from h3py._speedups.write_queue import WriteQueue
+
+__pyx_capi__: Final[dict[str, object]]  # the C functions that other compiled modules call
+
+Policy = Literal["close", "catch_up", "drop_new", "drop_oldest", "keep_latest"]
+
+class EngineStreams(EngineBase):
+    def watch(self, fd: int, owner: object, *, discard: bool = True) -> int: ...
+    def unwatch(self, handle: int) -> None: ...
+    def adopt(
+        self,
+        fd: int,
+        owner: object,
+        queue: WriteQueue,
+        *,
+        chunked: bool,
+        handle: int = 0,
+        policy: Policy = "close",
+        max_queue_bytes: int | None = None,
+        heartbeat: bool = True,
+        max_age_s: float | None = None,
+        lease_s: float | None = None,
+        indirect: bool = False,
+        close_fd: bool = True,
+    ) -> int: ...
+    def close(self, handle: int, reason: int, *, flush: bool = True) -> bool: ...
+    def close_all(self, reason: int) -> None: ...
+    def take(self, handle: int, at_most: int = 65536) -> bytes: ...
+    def queued_bytes(self, handle: int) -> int: ...
+    def kernel_bytes(self, handle: int) -> int: ...
+    def is_open(self, handle: int) -> bool: ...
+    def touch(self, handle: int) -> None: ...
+    def info(self, handle: int) -> dict[str, Any] | None: ...

@@ -1,0 +1,448 @@
+"""The life of a parked connection: see ``stream.pxd``."""
+
+from libc.errno cimport EHOSTUNREACH, ENETUNREACH, ETIMEDOUT
+from libc.stddef cimport size_t
+from libc.stdint cimport uint16_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from h3py._speedups.block cimport (
+    block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64, fault_plans, faults_use,
+    h3py_realloc,
+)
+from h3py._speedups.core cimport (
+    Core, KNOWN_DATA, KNOWN_MAILED, MARK_ASKED, MARK_BLOCKED, MARK_FIN, MARK_LISTED, MARK_PENDING,
+    MARK_SLOW, MARK_SPACE, Membership, NO_SLOT, ODD_CLOSE, ODD_INDIRECT, PHASE_CLOSING, PHASE_DRAINING,
+    PHASE_GONE, PHASE_LAGGING, PHASE_LIVE, PHASE_PAGING, WAIT_FIN, WAIT_IN, WAIT_OUT, REASON_CLIENT_CLOSED,
+    REASON_ERROR, REASON_LIMIT, REASON_TIMEOUT, ROUND_BYTES, TOLD_CLOSED, TOLD_DATA, TOLD_PAGE,
+    TOLD_SPACE, TRAIT_CHUNKED, TRAIT_CLOSE_FD, TRAIT_INDIRECT, USE_CLOSED, bell_ring, conn_handle, lock_give,
+    lock_take, poller_change, poller_remove, roster_items, set_phase,
+)
+from h3py._speedups.groups cimport group_release, roster_add, roster_remove
+from h3py._speedups.queue cimport (
+    SEND_BLOCKED, SEND_DONE, SEND_PARTLY, SendResult, queue_clear, queue_push, queue_send,
+    queue_trim,
+)
+from h3py._speedups.table cimport conn_tell, report
+
+faults_use(fault_plans())
+
+cdef extern from "<sys/socket.h>" nogil:
+    int shutdown(int fd, int how)
+    int SHUT_WR
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+
+cdef int grow(Pump* pump) noexcept nogil:
+    """Room for more connections in all of the pump's arrays; -1 without memory."""
+    cdef uint32_t room = pump.conn_room * 2 if pump.conn_room else 64
+    cdef size_t each = 4 * sizeof(Conn*) + sizeof(uint32_t)
+    cdef void* at
+    cdef int i
+    cdef Conn*** arrays[4]
+    arrays[0] = &pump.conns
+    arrays[1] = &pump.touched
+    arrays[2] = &pump.lagging
+    arrays[3] = &pump.pending
+    for i in range(4):
+        at = h3py_realloc(arrays[i][0], room * sizeof(Conn*))
+        if at == NULL:
+            return -1
+        arrays[i][0] = <Conn**> at
+    at = h3py_realloc(pump.due, room * sizeof(uint32_t))
+    if at == NULL:
+        return -1
+    pump.due = <uint32_t*> at
+    counter_add64(&pump.core.account.bytes, <int64_t> ((room - pump.conn_room) * each))
+    pump.conn_room = room
+    return 0
+
+
+cdef int stream_enter(Pump* pump, Conn* conn) noexcept nogil:
+    """Take a connection into the pump's arrays; -1 without memory."""
+    if pump.conn_count == pump.conn_room and grow(pump) < 0:
+        return -1
+    conn.slot = pump.conn_count
+    pump.conns[conn.slot] = conn
+    pump.due[conn.slot] = 0
+    pump.conn_count += 1
+    conn.sent_at = pump.now_ms
+    return 0
+
+
+cdef void stream_due(Pump* pump, Conn* conn, int64_t at_ms) noexcept nogil:
+    """Look at the connection at that time, if not before."""
+    cdef uint32_t tick = tick_of(at_ms)
+    if tick < pump.due[conn.slot]:
+        pump.due[conn.slot] = tick
+
+
+cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
+    """Queue a block and take over one reference to it; -1 without memory, and nothing is taken."""
+    cdef uint32_t room
+    cdef int result
+    cdef bint ring = False
+    cdef Core* core = pump.core
+    if not conn.odd & ODD_INDIRECT:
+        room = conn.queue.room
+        result = queue_push(&conn.queue, block)
+    else:
+        lock_take(&core.lock)
+        room = conn.queue.room
+        result = queue_push(&conn.queue, block)
+        if result == 0:
+            counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
+            if not conn.known & KNOWN_DATA:
+                conn.known |= KNOWN_DATA
+                ring = conn_tell(core, conn, TOLD_DATA)
+        lock_give(&core.lock)
+        if ring:
+            bell_ring(&core.bell)
+    if result < 0:
+        return -1
+    if conn.queue.room != room:
+        counter_add64(&core.account.bytes,
+                      <int64_t> ((conn.queue.room - room) * sizeof(Block*)))
+    counter_store64(&conn.events, conn.events + block.events)
+    stream_touch(pump, conn)
+    return 0
+
+
+cdef bint stream_push_inbox(Pump* pump, Conn* conn, uint64_t position) noexcept nogil:
+    """Queue the pieces that were to come after ``position`` or before; True: others wait."""
+    cdef Core* core = pump.core
+    cdef Block* first
+    cdef Block* last = NULL
+    cdef Block* block
+    cdef bint waiting
+    lock_take(&core.lock)
+    first = conn.inbox
+    block = first
+    while block != NULL and block.sequence <= position:
+        conn.inbox_bytes -= <int64_t> (block.head + block.inner + block.tail)
+        # Until the flush others see these bytes here, so that none is ever unseen.
+        counter_add64(&conn.visible, <int64_t> (block.head + block.inner + block.tail))
+        last = block
+        block = <Block*> block.link
+    conn.inbox = block
+    if block == NULL:
+        conn.inbox_last = NULL
+    waiting = block != NULL
+    lock_give(&core.lock)
+    if last == NULL:
+        return waiting
+    last.link = NULL
+    while first != NULL:
+        block = first
+        first = <Block*> first.link
+        block.link = NULL
+        block.sequence = 0
+        if conn.verdict or stream_push(pump, conn, block) < 0:
+            block_drop(block)
+            conn.verdict = REASON_LIMIT
+            stream_touch(pump, conn)
+    return waiting
+
+
+cdef void stream_list(Pump* pump, Conn* conn) noexcept nogil:
+    """Have it read on in the log, in this round or the next."""
+    if not conn.marks & MARK_LISTED:
+        conn.marks |= MARK_LISTED
+        pump.lagging[pump.lagging_count] = conn
+        pump.lagging_count += 1
+
+
+cdef void stream_pend(Pump* pump, Conn* conn) noexcept nogil:
+    """Look at it after each walk: something waits for a position."""
+    if not conn.marks & MARK_PENDING:
+        conn.marks |= MARK_PENDING
+        pump.pending[pump.pending_count] = conn
+        pump.pending_count += 1
+
+
+cdef void stream_interest(Pump* pump, Conn* conn) noexcept nogil:
+    """Tell the poller what to wait for, if that has changed."""
+    cdef uint8_t wanted = 0
+    if conn.fd < 0:
+        return
+    if not conn.marks & MARK_FIN:
+        # A FIN that was seen is masked: it would be reported for ever.
+        wanted = <uint8_t> (WAIT_IN | WAIT_FIN)
+    if conn.marks & MARK_BLOCKED:
+        wanted |= <uint8_t> WAIT_OUT
+    if wanted == conn.interest:
+        return
+    if poller_change(&pump.poller, conn.fd, conn.interest, wanted, conn_handle(conn)) != 0:
+        stream_finish(pump, conn, REASON_LIMIT)
+        return
+    conn.interest = wanted
+
+
+cdef void end_our_side(Pump* pump, Conn* conn) noexcept nogil:
+    """Everything was sent: FIN, then read what the client still sends, to its end.
+
+    A close with unread input would make the kernel send a reset, and the client
+    would lose the end of what it was sent.
+    """
+    shutdown(conn.fd, SHUT_WR)
+    if conn.marks & MARK_FIN:
+        stream_finish(pump, conn, REASON_CLIENT_CLOSED)
+    else:
+        set_phase(conn, PHASE_DRAINING)
+
+
+cdef void stream_room(Pump* pump, Conn* conn) noexcept nogil:
+    """The queue has drained to half or below: go on with whatever waited for that."""
+    cdef bint ring = False
+    if conn.phase == PHASE_LAGGING:
+        stream_list(pump, conn)
+        pump.more = True
+    elif conn.phase == PHASE_PAGING:
+        if not conn.marks & MARK_ASKED:
+            conn.marks |= MARK_ASKED
+            report(pump, conn, TOLD_PAGE)
+    elif conn.phase == PHASE_CLOSING and counter_load64(&conn.visible) == 0:
+        if conn.traits & TRAIT_INDIRECT:
+            stream_finish(pump, conn, REASON_CLIENT_CLOSED)
+        else:
+            end_our_side(pump, conn)
+        return
+    if conn.marks & MARK_SPACE:
+        lock_take(&pump.core.lock)
+        if counter_load64(&conn.visible) + conn.inbox_bytes <= conn.cap // 2:
+            conn.marks &= <uint16_t> ~MARK_SPACE
+            ring = conn_tell(pump.core, conn, TOLD_SPACE)
+        lock_give(&pump.core.lock)
+        if ring:
+            bell_ring(&pump.core.bell)
+
+
+cdef bint stream_flush(Pump* pump, Conn* conn) noexcept nogil:
+    """Send what is queued, bounded for the round; True: there is more, and the socket takes it."""
+    cdef size_t before
+    cdef SendResult result
+    cdef int error = 0
+    cdef uint32_t room
+    if conn.verdict:
+        stream_finish(pump, conn, conn.verdict)
+    if conn.phase == PHASE_GONE or conn.marks & MARK_BLOCKED:
+        return False
+    if conn.traits & TRAIT_INDIRECT:
+        if counter_load64(&conn.visible) * 2 <= conn.cap:
+            stream_room(pump, conn)
+        return False
+    before = conn.queue.bytes
+    room = conn.queue.room
+    result = queue_send(&conn.queue, conn.fd, ROUND_BYTES, &error)
+    counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
+    if conn.queue.bytes < before:
+        counter_store64(&conn.sent_bytes, conn.sent_bytes + <int64_t> (before - conn.queue.bytes))
+        conn.sent_at = pump.now_ms
+        counter_add64(&pump.core.stats.sent_bytes, <int64_t> (before - conn.queue.bytes))
+        counter_add64(&pump.core.stats.sends, 1)
+    if result == SEND_DONE:
+        conn.blocked_at = 0
+        conn.marks &= <uint16_t> ~MARK_SLOW
+        if room:
+            queue_trim(&conn.queue)
+            counter_add64(&pump.core.account.bytes, -<int64_t> (room * sizeof(Block*)))
+    elif result == SEND_BLOCKED:
+        conn.marks |= MARK_BLOCKED
+        if conn.blocked_at == 0:
+            conn.blocked_at = pump.now_ms
+            stream_due(pump, conn, pump.now_ms + pump.core.options.slow_ms)
+    elif result != SEND_PARTLY:
+        if error == ETIMEDOUT or error == EHOSTUNREACH or error == ENETUNREACH:
+            stream_finish(pump, conn, REASON_TIMEOUT)
+        else:
+            stream_finish(pump, conn, REASON_CLIENT_CLOSED)
+        return False
+    stream_interest(pump, conn)
+    if conn.phase != PHASE_GONE and conn.queue.bytes * 2 <= conn.cap:
+        stream_room(pump, conn)
+    return result == SEND_PARTLY and conn.phase != PHASE_GONE
+
+
+cdef int memberships_settle(Pump* pump, Conn* conn) noexcept nogil:
+    """Enter new memberships into their rosters; let go of those that have ended. Lock held.
+
+    Returns -1 without memory, 1 while a membership begins or ends ahead of the
+    stream's position, else 0.
+    """
+    cdef uint32_t i = 0, last
+    cdef int waiting = 0
+    cdef Membership* membership
+    cdef uint64_t position = conn.last if conn.phase != PHASE_LIVE else pump.position
+    while i < conn.member_count:
+        membership = &conn.members[i]
+        if membership.ended and membership.until <= position:
+            roster_remove(pump, conn, i)
+            group_release(pump.core, membership.group)
+            last = conn.member_count - 1
+            if i != last:
+                # The last membership moves: its member in the roster must know.
+                move_membership(pump, conn, last, i)
+            conn.member_count -= 1
+            continue
+        if membership.slot == NO_SLOT and roster_add(pump, conn, i) < 0:
+            return -1
+        if membership.ended or membership.since > position + 1:
+            waiting = 1
+        i += 1
+    return waiting
+
+
+cdef void move_membership(Pump* pump, Conn* conn, uint32_t source, uint32_t to) noexcept nogil:
+    conn.members[to] = conn.members[source]
+    cdef Membership* membership = &conn.members[to]
+    if membership.slot != NO_SLOT:
+        roster_items(&membership.group.rosters[pump.number])[membership.slot].place = to
+
+
+cdef void leave_all(Pump* pump, Conn* conn) noexcept nogil:
+    """End every membership now. Lock held."""
+    cdef uint32_t i
+    for i in range(conn.member_count):
+        if not conn.members[i].ended:
+            conn.members[i].group.members -= 1
+        roster_remove(pump, conn, i)
+        group_release(pump.core, conn.members[i].group)
+    conn.member_count = 0
+
+
+cdef void let_go(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
+    """What both ways of ending begin with: the reason, the memberships, the inbox."""
+    cdef Core* core = pump.core
+    cdef Block* waiting
+    cdef Block* block
+    lock_take(&core.lock)
+    if conn.reason == 0:
+        conn.reason = reason
+    leave_all(pump, conn)
+    waiting = conn.inbox
+    conn.inbox = NULL
+    conn.inbox_last = NULL
+    conn.inbox_bytes = 0
+    lock_give(&core.lock)
+    while waiting != NULL:
+        block = waiting
+        waiting = <Block*> waiting.link
+        counter_store32(&conn.dropped, conn.dropped + block.events)
+        block_drop(block)
+    conn.odd &= ODD_INDIRECT
+
+
+cdef void stream_end(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
+    """Begin the end of a stream: send what is queued, end the body, then our side.
+
+    Not while a roster is walked. A stream that is ending already only keeps on.
+    """
+    cdef bint closing
+    if conn.phase >= PHASE_CLOSING:
+        return
+    closing = conn.odd & ODD_CLOSE  # then its deadline has been set
+    let_go(pump, conn, reason)
+    set_phase(conn, PHASE_CLOSING)
+    if not closing:
+        conn.deadline = pump.now_ms + pump.core.options.linger_ms
+    if pump.core.stopping and conn.deadline > pump.core.stop_at_ms:
+        conn.deadline = pump.core.stop_at_ms
+    stream_due(pump, conn, conn.deadline)
+    if conn.traits & TRAIT_CHUNKED and stream_push(pump, conn, block_ref(pump.last_chunk)) < 0:
+        block_drop(pump.last_chunk)
+        stream_finish(pump, conn, REASON_LIMIT)
+        return
+    stream_touch(pump, conn)
+
+
+cdef void stream_finish(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
+    """End a stream at once: unregister, close, drop what is queued. Not while a roster is walked."""
+    cdef Core* core = pump.core
+    cdef int fd
+    cdef uint32_t room
+    if conn.phase == PHASE_GONE:
+        return
+    let_go(pump, conn, reason)
+    if not conn.traits & TRAIT_INDIRECT:
+        poller_remove(&pump.poller, conn.fd, conn.interest)
+        # Others look at the descriptor under the lock, so it is gone for them before it is closed.
+        lock_take(&core.lock)
+        fd = conn.fd
+        conn.fd = -1
+        lock_give(&core.lock)
+        if conn.traits & TRAIT_CLOSE_FD:
+            close(fd)
+    lock_take(&core.lock)
+    room = conn.queue.room
+    conn.missed = queue_clear(&conn.queue)
+    lock_give(&core.lock)
+    if room:
+        counter_add64(&core.account.bytes, -<int64_t> (room * sizeof(Block*)))
+    counter_store64(&conn.visible, 0)
+    conn.verdict = 0
+    set_phase(conn, PHASE_GONE)
+    # Its queue is empty for good; its one place links the gone.
+    conn.queue.single = <Block*> pump.gone
+    pump.gone = conn
+
+
+cdef void remove_gone(Conn** items, uint32_t* count) noexcept nogil:
+    cdef uint32_t i, kept = 0
+    for i in range(count[0]):
+        if items[i].phase != PHASE_GONE:
+            items[kept] = items[i]
+            kept += 1
+    count[0] = kept
+
+
+cdef void stream_bury(Pump* pump) noexcept nogil:
+    """Take the gone out of every array, and report them. Called at the end of a round."""
+    cdef Core* core = pump.core
+    cdef Conn* conn = pump.gone
+    cdef Conn* next_conn
+    cdef Conn* moved
+    cdef bint ring
+    if conn == NULL:
+        return
+    remove_gone(pump.touched, &pump.touched_count)
+    remove_gone(pump.lagging, &pump.lagging_count)
+    remove_gone(pump.pending, &pump.pending_count)
+    pump.gone = NULL
+    while conn != NULL:
+        next_conn = <Conn*> conn.queue.single
+        lock_take(&core.lock)
+        ring = False
+        if conn.known & KNOWN_MAILED:
+            # Mail is on its way to it: it is buried when that has been taken.
+            conn.queue.single = <Block*> pump.gone
+            pump.gone = conn
+            pump.more = True
+        else:
+            if conn.slot != NO_SLOT:
+                pump.conn_count -= 1
+                moved = pump.conns[pump.conn_count]
+                pump.conns[conn.slot] = moved
+                pump.due[conn.slot] = pump.due[pump.conn_count]
+                moved.slot = conn.slot
+            conn.queue.single = NULL
+            counter_add64(&core.stats.closed[conn.reason], 1)
+            free(conn.members)
+            counter_add64(&core.account.bytes,
+                          -<int64_t> (conn.member_room * sizeof(Membership)))
+            conn.members = NULL
+            conn.member_room = 0
+            if conn.filter != NULL:
+                counter_add64(&core.account.bytes, -<int64_t> conn.filter.bytes)
+                free(conn.filter)
+                conn.filter = NULL
+            conn.use = USE_CLOSED
+            core.parked -= 1
+            core.open_conns -= 1
+            pump.load -= 1
+            ring = conn_tell(core, conn, TOLD_CLOSED)
+        lock_give(&core.lock)
+        if ring:
+            bell_ring(&core.bell)
+        conn = next_conn

@@ -1,0 +1,6 @@
+from typing import Final
+
+__pyx_capi__: Final[dict[str, object]]  # the C functions that other compiled modules call
+
+class GroupKeys: ...
+class Pairs: ...

@@ -1,0 +1,82 @@
+/* Threads, the engine's lock and clocks: what Cython has no words for.
+ *
+ * A Lock is a mutex and one condition. Its holders do a few hundred nanoseconds of
+ * work, so it is a plain mutex; waiting on the condition is for callers who asked
+ * to wait. Threads are started with every signal blocked: signals belong to the
+ * interpreter's main thread.
+ */
+#ifndef H3PY_THREADS_H
+#define H3PY_THREADS_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <time.h>
+
+typedef struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t moved;
+} Lock;
+
+static inline int lock_new(Lock *lock) {
+    pthread_condattr_t attributes;
+    int error = pthread_mutex_init(&lock->mutex, NULL);
+    if (error)
+        return error;
+    pthread_condattr_init(&attributes);
+#ifndef __APPLE__
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+#endif
+    error = pthread_cond_init(&lock->moved, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (error)
+        pthread_mutex_destroy(&lock->mutex);
+    return error;
+}
+
+static inline void lock_free(Lock *lock) {
+    pthread_cond_destroy(&lock->moved);
+    pthread_mutex_destroy(&lock->mutex);
+}
+
+static inline void lock_take(Lock *lock) { pthread_mutex_lock(&lock->mutex); }
+static inline void lock_give(Lock *lock) { pthread_mutex_unlock(&lock->mutex); }
+static inline void lock_wake_all(Lock *lock) { pthread_cond_broadcast(&lock->moved); }
+
+static inline int64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Waits for a wake-up, at most so long; the lock is held before and after. */
+static inline void lock_wait(Lock *lock, int64_t ns) {
+    struct timespec until;
+#ifdef __APPLE__
+    until.tv_sec = ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    pthread_cond_timedwait_relative_np(&lock->moved, &lock->mutex, &until);
+#else
+    ns += monotonic_ns();
+    until.tv_sec = ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    pthread_cond_timedwait(&lock->moved, &lock->mutex, &until);
+#endif
+}
+
+static inline int thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
+    sigset_t all, before;
+    int error;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, NULL, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+/* How often this process is a forked child: an engine made before is not its own. */
+__attribute__((unused)) static int32_t h3py_forks = 0;
+__attribute__((unused)) static void h3py_forked(void) { h3py_forks++; }
+
+#endif
