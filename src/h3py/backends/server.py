@@ -115,6 +115,10 @@ class Server:
     def release_descriptor(self, connection: BaseConnection) -> None:
         """Take the connection's descriptor out of the backend's own waiting."""
 
+    def soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a plain function on the backend's loop; where there is none, here and now."""
+        function(*args)
+
     def run_callback(self, callback: Callback, reason: CloseReason) -> None:
         """Run an on_close callback where it may block."""
         self.callback_thread.run(callback, reason)
@@ -319,6 +323,8 @@ class Server:
             elif report.kind == "hangup":
                 if stream.state is StreamState.DRIVEN:
                     stream.end(_reason(report.reason))
+            elif report.kind == "space":
+                stream.space_again()
             elif report.kind == "slow":
                 self.found_slow(stream)
 

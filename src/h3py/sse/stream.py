@@ -88,6 +88,9 @@ class StreamHost(Protocol):
     def run_callback(self, callback: Callback, reason: CloseReason) -> None:
         """Run an on_close callback where it may block, or be awaited."""
 
+    def soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a plain function on the backend's loop; where there is none, here and now."""
+
     def now(self) -> float:
         """Monotonic seconds."""
 
@@ -98,6 +101,7 @@ class Stream:
     __slots__ = (
         "_callbacks",
         "_ended",
+        "_space",
         "_told",
         "blocked_since",
         "close_reason",
@@ -145,6 +149,7 @@ class Stream:
         self.looked_count = 0
         self._callbacks: list[Callback] | None = None
         self._ended: threading.Event | None = None
+        self._space: list[Callable[[], Any]] | None = None
         self._told = False
 
     def drive(self, connection: Connection, driver: Any) -> None:
@@ -353,6 +358,23 @@ class Stream:
         assert self.close_reason is not None
         self.host.run_callback(entry, self.close_reason)
 
+    def on_space(self, wake: Callable[[], Any]) -> None:
+        """Have ``wake()`` called once, when a parked stream has room again, or has ended.
+
+        To be asked for before the send that may be refused: so no report is missed.
+        """
+        with _deciding:
+            if self._space is None:
+                self._space = []
+            self._space.append(wake)
+
+    def space_again(self) -> None:
+        """The engine's report: there is room; whoever waits for it goes on."""
+        with _deciding:
+            waiting, self._space = self._space, None
+        for wake in waiting or ():
+            wake()
+
     def take_callbacks(self) -> list[Callback]:
         """The callbacks to run, given out once."""
         callbacks, self._callbacks = self._callbacks or [], None
@@ -363,4 +385,5 @@ class Stream:
             if self._told:
                 return
             self._told = True
+        self.space_again()
         self.host.stream_ended(self)

@@ -13,6 +13,8 @@ Leaving the block ends the stream. ``park()`` hands it to the engine instead.
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
 # A task that sends without ever having to wait yields to the others this often.
 YIELD_EVERY_S = 0.001
-# A send that waits on the engine looks this often whether there is space.
+# Whoever waits until a parked stream has been sent everything looks this often.
 SPACE_SLICE_S = 0.02
+# How long a thread waits for room on a parked stream before it is refused.
+PARKED_WAIT_S = 30.0
 # Gathered sends leave in pieces of this size.
 GATHER_SEND_BYTES = 32 * 1024
 
@@ -239,8 +243,19 @@ class SSEWriter(StreamOperations):
         _leave(self._stream, error)
 
     def _send_waiting(self, event: SSEEvent) -> None:
-        _drain_blocking(self._stream, None)
-        self._stream.send_nowait(event)
+        stream = self._stream
+        if stream.state is not StreamState.PARKED:
+            _drain_blocking(stream, None)
+            stream.send_nowait(event)
+            return
+        while True:
+            space = threading.Event()
+            stream.on_space(space.set)
+            if stream.try_send(event):
+                return
+            if not space.wait(PARKED_WAIT_S):
+                stream.send_nowait(event)
+                return
 
 
 def _drain_blocking(stream: Stream, timeout_s: float | None) -> None:
@@ -309,8 +324,7 @@ class AsyncSSEWriter(StreamOperations):
             await trio.lowlevel.checkpoint()
             raise stream.refusal()
         if not stream.try_send(event):
-            await self.drain()
-            stream.send_nowait(event)
+            await self._send_waiting(event)
         now = time.perf_counter()
         if now - self._yielded_at > YIELD_EVERY_S:
             await trio.lowlevel.checkpoint()
@@ -335,13 +349,25 @@ class AsyncSSEWriter(StreamOperations):
         for item in items:
             event = to_event(item)
             if not stream.queue_event(event):
-                await self.drain()
-                stream.send_nowait(event)
+                await self._send_waiting(event)
             elif stream.queued_bytes >= GATHER_SEND_BYTES:
                 stream.flush()
                 await trio.lowlevel.checkpoint_if_cancelled()
         stream.flush()
         await trio.lowlevel.checkpoint()
+
+    async def _send_waiting(self, event: SSEEvent) -> None:
+        stream = self._stream
+        if stream.state is not StreamState.PARKED:
+            await self.drain()
+            stream.send_nowait(event)
+            return
+        while True:
+            space = trio.Event()
+            stream.on_space(functools.partial(stream.host.soon, space.set))
+            if stream.try_send(event):
+                return
+            await space.wait()
 
     async def drain(self) -> None:
         """Wait until the client has been sent everything.
