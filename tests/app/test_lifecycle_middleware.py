@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -214,6 +216,17 @@ def test_an_exception_of_a_second_part_is_seen_outside(backend: Backend) -> None
     assert seen == ["on the way out"]
 
 
+def test_a_middleware_may_make_one_exception_another(backend: Backend) -> None:
+    def translate(event: H3Event) -> Generator[None, Any, None]:
+        try:
+            yield
+        except KeyError:
+            raise HTTPError(404) from None
+
+    app = app_with(for_backend(translate, backend), handler=for_backend(failing, backend))
+    assert ask(app, backend=backend).status == 404
+
+
 def test_setting_headers_after_the_answer_says_what_to_do(
     backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -281,12 +294,14 @@ def test_an_interruption_in_a_second_part_reaches_the_others(backend: Backend) -
 
 def test_middleware_is_closed_with_a_life_that_nobody_drives() -> None:
     seen: list[str] = []
+    where: ContextVar[str] = ContextVar("where", default="outside the request")
 
     def middleware(event: H3Event) -> Generator[None, Any, None]:
+        where.set("in the request")
         try:
             yield
         finally:
-            seen.append("closed")
+            seen.append(where.get())
 
     app = H3()
     app.use(inline(middleware))
@@ -294,7 +309,39 @@ def test_middleware_is_closed_with_a_life_that_nobody_drives() -> None:
     life = app.prepare("threads").respond(make_request(), MemoryExchange())
     next(life)
     life.close()
-    assert seen == ["closed"]
+    assert seen == ["in the request"]
+
+
+def test_middleware_cleans_up_beside_a_thread_that_was_left_behind() -> None:
+    """The handler still runs, in the request's context, when its request is given up."""
+    seen: list[str] = []
+    where: ContextVar[str] = ContextVar("where", default="outside the request")
+    entered, leave = threading.Event(), threading.Event()
+
+    def middleware(event: H3Event) -> Generator[None, Any, None]:
+        where.set("in the request")
+        try:
+            yield
+        finally:
+            seen.append(where.get())
+
+    def handler(event: H3Event) -> None:
+        entered.set()
+        leave.wait()
+
+    app = app_with(inline(middleware), handler=handler)
+    life = app.prepare("threads").respond(make_request(), MemoryExchange())
+    step = next(life)
+    thread = threading.Thread(target=step.function, args=step.args)
+    thread.start()
+    try:
+        entered.wait()
+        with pytest.raises(Interruption):
+            life.throw(Interruption())
+    finally:
+        leave.set()
+        thread.join()
+    assert seen == ["in the request"]
 
 
 async def test_cancelling_reaches_async_middleware() -> None:

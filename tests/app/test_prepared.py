@@ -50,7 +50,7 @@ def test_a_request_goes_through_the_middleware_of_its_path(
     for number, prefix in enumerate(scopes):
         app.use(prefix or "/", mark(str(number)))
     for pattern in routes:
-        app.get(pattern, answer_marks)
+        app.get(pattern, answer_marks, middleware=[mark("own")])
     prepared = app.prepare("threads")
     for path in requests:
         chain = prepared.find("GET", path).chain
@@ -61,8 +61,8 @@ def test_a_request_goes_through_the_middleware_of_its_path(
         ]
         answer = ask(prepared, path)
         if answer.status == 200:
-            assert answer.json == [str(number) for number in expected]
-        assert len(chain) == len(expected)
+            assert answer.json == [*(str(number) for number in expected), "own"]
+        assert len(chain) == len(expected) + (answer.status == 200)
 
 
 def test_an_encoded_path_does_not_pass_its_middleware_by() -> None:

@@ -79,6 +79,11 @@ def test_errors_are_shared_too(backend: Backend) -> None:
         assert (answer.status, answer.header("access-control-allow-origin")) == (404, "*")
 
 
+def test_errors_depend_on_the_origin_for_other_origins_too() -> None:
+    answer = shared(origin=OTHER, origins=[ORIGIN], path="/nothing")
+    assert (answer.status, answer.header("vary")) == (404, "Origin")
+
+
 def test_streams_are_shared_too(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     with recorded_streams(monkeypatch):
         answer = shared(backend, origins=[ORIGIN], handler=lambda event: event.start_sse())
