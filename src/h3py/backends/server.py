@@ -77,6 +77,8 @@ class Server:
             linger_s=options.linger_s,
             max_discard_bytes=options.max_discard_bytes,
             half_close=options.half_close,
+            # A clock in a test's hand moves the pumps, too.
+            clock=getattr(options.clock, "engine_clock", None),
         )
         self.max_connections = connection_limit(options)
         self.max_streams = options.max_streams or self.max_connections

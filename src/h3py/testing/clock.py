@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import threading
 
+from h3py._speedups.clock import Clock
+
 
 class ManualClock:
     """Seconds that pass by ``advance`` alone; safe from any thread.
@@ -24,18 +26,19 @@ class ManualClock:
             set is not taken for one.
     """
 
-    __slots__ = ("_lock", "_now_s")
+    __slots__ = ("_lock", "engine_clock")
 
     def __init__(self, now_s: float = 1000.0) -> None:
-        self._now_s = float(now_s)
+        # The pumps look at compiled time: the same clock, seen from below.
+        self.engine_clock = Clock(float(now_s))
         self._lock = threading.Lock()
 
     def __call__(self) -> float:
         """The time, in seconds."""
-        return self._now_s
+        return self.engine_clock.now
 
     def advance(self, seconds: float) -> float:
-        """Let time pass, and return the new time.
+        """Let time pass, and return the new time; the engine's pumps have looked at it by then.
 
         Raises:
             ValueError: Negative seconds: the clock is monotonic.
@@ -43,8 +46,8 @@ class ManualClock:
         if not seconds >= 0:
             raise ValueError(f"time passes forwards: advance by 0 or more seconds, not {seconds}")
         with self._lock:
-            self._now_s += seconds
-            return self._now_s
+            self.engine_clock.advance(seconds)
+            return self.engine_clock.now
 
     def __repr__(self) -> str:
-        return f"<ManualClock {self._now_s:g} s>"
+        return f"<ManualClock {self.engine_clock.now:g} s>"
