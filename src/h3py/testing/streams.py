@@ -19,6 +19,8 @@ much is queued, or ends it; no thread does it beside them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -71,6 +73,10 @@ class SoloStream:
         self.start = StreamStart(self.stream)
 
     # -- what a stream asks of its host ----------------------------------------------
+
+    def soon(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run it now: there is no loop."""
+        function(*args)
 
     def now(self) -> float:
         """The clock's time."""
