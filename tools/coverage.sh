@@ -10,10 +10,13 @@ case ${VENV:-} in /*) python=$VENV/bin/python ;; esac
 
 tree=$(tools/tree.sh coverage)
 cd "$tree"
-# Line events make everything several times slower.
-export PYTHONPATH="$tree/src" H3PY_DEADLINE_SCALE="${H3PY_DEADLINE_SCALE:-6}"
+# Line events make compiled code a hundred times slower.
+export PYTHONPATH="$tree/src" H3PY_DEADLINE_SCALE="${H3PY_DEADLINE_SCALE:-20}"
+export HYPOTHESIS_PROFILE="${HYPOTHESIS_PROFILE:-sanitizer}"
 code=0
-"$python" -m coverage run -m pytest -p no:cacheprovider -m "not browser" "$@" || code=$?
+rm -f .coverage
+"$python" -m coverage run -m pytest -p no:cacheprovider -m "not browser and not untraced" \
+    -o faulthandler_timeout=1800 "$@" || code=$?
 "$python" -m coverage html --quiet --directory "$root/build/coverage"
 "$python" -m coverage report
 # A report that says nothing of the compiled files is a report of nothing.
