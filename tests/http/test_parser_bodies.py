@@ -99,6 +99,19 @@ class TestStreamedBody:
         (following,) = parser.feed(GET[5:])
         assert following.body == b""
 
+    @pytest.mark.parametrize("first", [b"", b"h"])
+    def test_the_next_request_does_not_come_with_its_end(self, first: bytes) -> None:
+        parser = self.streaming()
+        whole = POST + b"Content-Length: 2\r\n\r\n" + b"hi" + GET
+        at = len(whole) - len(GET) - len(b"hi") + len(first)
+        (request,) = parser.feed(whole[:at])
+        assert parser.feed(whole[at:]) == []
+        assert isinstance(request.body, BodyStream)
+        assert (request.body.take(), request.body.complete) == (b"hi", True)
+        assert parser.buffered
+        assert [r.method for r in parser.feed(b"")] == ["GET"]
+        assert not parser.buffered
+
     def test_is_asked_of_requests_with_a_body_alone(self) -> None:
         asked: list[Request] = []
 

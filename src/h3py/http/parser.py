@@ -126,7 +126,7 @@ class RequestParser:
         Returns:
             The requests that are complete now, in order, at most
             ``REQUESTS_PER_FEED``. One whose body is streamed is returned when its
-            head is complete.
+            head is complete, and none after it until its body has been read.
         """
         requests: list[Request] = []
         if self._rest:
@@ -136,7 +136,7 @@ class RequestParser:
         at = 0
         size = len(data)
         try:
-            while at < size and not self._ended:
+            while at < size and not self._ended and not self.buffered:
                 if self._body is None:
                     after = self._read_head(data, at, requests)
                 else:
@@ -349,6 +349,8 @@ class RequestParser:
         self._request = self._body = self._chunked = None
         if request.body is body:
             self._ended = not request.keep_alive
+            # Who waits for this body looks at no request that ``feed`` returns.
+            self.buffered = at < len(data)
         else:
             request.body = body.take()
             self._deliver(request, requests)
@@ -376,7 +378,7 @@ class RequestParser:
 
     def _stop(self) -> None:
         self._ended = True
-        self._continue = False
+        self.buffered = self._continue = False
         self._rest = b""
         self._request = self._body = self._chunked = self._line = self._llhttp = None
 
