@@ -31,7 +31,7 @@ class Limits:
     header_count: int = 100
     """Header fields, trailers included (431)."""
     header_bytes: int = 32 * KIB
-    """All header names and values together (431)."""
+    """The header section as it is on the wire, line ends included (431)."""
     body_bytes: int = MIB
     """Request body after de-chunking (413)."""
 
@@ -48,6 +48,7 @@ class ServeOptions:
     backend: Backend = "trio"
     """``"trio"`` (one event loop) or ``"threads"`` (blocking sockets)."""
     host: str = "127.0.0.1"
+    """Address, or a name that stands for one or more; ``"0.0.0.0"`` is every IPv4 address."""
     port: int = 3000
     """0 lets the system choose; ``Server.addresses`` tells what it chose."""
     unix_path: str | Path | None = None
@@ -68,6 +69,7 @@ class ServeOptions:
 
     # What a request may cost.
     limits: Limits = field(default_factory=Limits)
+    """Sizes of a request's parts."""
     header_timeout_s: float = 10.0
     """From the first byte of a request to the end of its head (408), and for a TLS handshake."""
     body_timeout_s: float = 30.0
@@ -123,8 +125,11 @@ class ServeOptions:
     max_memory_bytes: int = 256 * MIB
     """All memory of the engine (victims close with ``limit``)."""
     log_events: int = 10_000
+    """Events the engine's log keeps for streams that are behind; the oldest go."""
     log_bytes: int = 64 * MIB
+    """The same, by size."""
     log_age_s: float = 3600.0
+    """The same, by age."""
 
     # The process.
     drain_timeout_s: float = 10.0

@@ -42,6 +42,7 @@ from h3py.http import (
     encode_stream_head,
     http_date,
 )
+from h3py.options import Limits
 from h3py.sse.stream import Stream
 from h3py.sse.writer import StreamStart
 
@@ -152,7 +153,7 @@ class Conversation:
             return  # a response is late, not a request: there is no answering that
         if self.parser.phase is not Phase.IDLE and self.parser.error is None:
             waited = "head" if self.parser.phase is Phase.HEAD else "body"
-            self.parser.error = RequestError(408, f"the request's {waited} took too long")
+            self.parser.fail(RequestError(408, f"the request's {waited} took too long"))
 
     def stop(self) -> None:
         """The server stops: a connection that is between requests is over."""
@@ -171,6 +172,13 @@ class Conversation:
             self.parser.feed_eof()
             return
         self.receive()
+
+    def stop_reading(self) -> None:
+        """A stream takes the connection over: what reading needed is given back."""
+        self.over = True
+        self.server.conversations.discard(self)
+        self.parser.feed_eof()  # a body that is still awaited learns that no more of it comes
+        self.parser = _SPENT
 
     # -- answering ---------------------------------------------------------------
 
@@ -300,8 +308,7 @@ class ConversationExchange:
             driver=driver,
         )
         conversation.stream = stream
-        conversation.over = True
-        server.conversations.discard(conversation)
+        conversation.stop_reading()
         server.watch(stream)
         try:
             if request.method == "HEAD":
@@ -361,6 +368,12 @@ class ConversationExchange:
     def make_connection(self) -> BaseConnection:
         """The connection of the stream that begins now."""
         raise RuntimeError("a backend must make the connection")
+
+
+# The parser of connections that are not read any more: a stream may last for days, and a
+# parser of its own would be a tenth of its memory.
+_SPENT = RequestParser(Limits())
+_SPENT.feed_eof()
 
 
 def plain_response(status: int, text: bytes, headers: Iterable[tuple[str, str]] = ()) -> Response:

@@ -148,7 +148,9 @@ class Stream:
         self.looked_at = self.opened_at
         self.looked_count = 0
         self._callbacks: list[Callback] | None = None
-        self._ended: threading.Event | None = None
+        # Held while the stream lives, if anybody waits for its end. A lock, because an
+        # Event takes a kilobyte.
+        self._ended: threading.Lock | None = None
         self._space: list[Callable[[], Any]] | None = None
         self._told = False
 
@@ -283,8 +285,7 @@ class Stream:
                 self.close_reason = reason
                 return True
             self.close_reason = reason
-        if self._ended is not None:
-            self._ended.set()
+        self._open_gate()
         self.host.wake(self)
         return True
 
@@ -296,8 +297,7 @@ class Stream:
             if self.close_reason is None:
                 self.close_reason = reason
             self.state = StreamState.ENDED
-        if self._ended is not None:
-            self._ended.set()
+        self._open_gate()
         self.host.retire(self)
         self._tell()
 
@@ -332,19 +332,29 @@ class Stream:
                 return
             self.close_reason = CLOSE_REASONS[code - 1]
             self.state = StreamState.ENDED
-        if self._ended is not None:
-            self._ended.set()
+        self._open_gate()
         self._tell()
+
+    def _open_gate(self) -> None:
+        """Let everybody go who waits for the end; the end has been decided."""
+        with _deciding:
+            gate, self._ended = self._ended, None
+        if gate is not None:
+            gate.release()
 
     def wait(self, seconds: float | None) -> bool:
         """Block a thread until the stream ends, at most so long; True if it has ended."""
-        if self._ended is None:
-            with _deciding:
-                if self._ended is None:
-                    self._ended = threading.Event()
-                    if self.closed:
-                        self._ended.set()
-        return self._ended.wait(seconds)
+        with _deciding:
+            if self.closed:
+                return True
+            if self._ended is None:
+                self._ended = threading.Lock()
+                self._ended.acquire()
+            gate = self._ended
+        if not gate.acquire(timeout=-1 if seconds is None else max(0.0, seconds)):
+            return False
+        gate.release()  # for the next who waits
+        return True
 
     def on_close(self, callback: Callable[[CloseReason], Any]) -> None:
         """Have ``callback(reason)`` called once the stream has ended; at once if it has."""
