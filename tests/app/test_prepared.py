@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -32,10 +33,13 @@ def answer_marks(event: H3Event) -> list[str]:
 # Prefixes and the chain of middleware.
 
 
-prefixes = st.sampled_from(["", "/a", "/b", "/a/b", "/:x", "/a/*", "/*/b"])
-patterns = st.sampled_from(
-    ["/", "/a", "/a/", "/a/b", "/b/a", "/:p", "/a/:p", "/:p/b", "/*", "/**", "/a/**", "/:p/**"]
-)
+PREFIXES = ["", "/a", "/b", "/a/b", "/:x", "/a/*", "/*/b"]
+PATTERNS = [
+    "/", "/a", "/a/", "/a/b", "/b/a", "/:p", "/a/:p", "/:p/b", "/*", "/**", "/a/**", "/:p/**",
+]  # fmt: skip
+PATHS = ["/" + "/".join(parts) for n in (1, 2, 3) for parts in product(["a", "b", ""], repeat=n)]
+prefixes = st.sampled_from(PREFIXES)
+patterns = st.sampled_from(PATTERNS)
 paths = st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=1, max_size=3).map(
     lambda parts: "/" + "/".join(parts)
 )
@@ -63,6 +67,20 @@ def test_a_request_goes_through_the_middleware_of_its_path(
         if answer.status == 200:
             assert answer.json == [*(str(number) for number in expected), "own"]
         assert len(chain) == len(expected) + (answer.status == 200)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_no_pattern_reaches_around_a_prefix(prefix: str) -> None:
+    """Every pattern and path there is: the middleware runs exactly where the path says so."""
+    for pattern in PATTERNS:
+        app = H3()
+        app.use(prefix or "/", mark("seen"))
+        app.get(pattern, answer_marks)
+        prepared = app.prepare("threads")
+        for path in PATHS:
+            answer = ask(prepared, path)
+            expected = matches_prefix(parse_prefix(prefix), split_path(path))
+            assert answer.status == 404 or (answer.json == ["seen"]) == expected, (pattern, path)
 
 
 def test_an_encoded_path_does_not_pass_its_middleware_by() -> None:
