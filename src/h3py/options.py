@@ -7,6 +7,7 @@ where that is allowed; each field says so.
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -156,6 +157,7 @@ class ServeOptions:
             raise ConfigError(f"half_close must be 'close' or 'allow', not {self.half_close!r}")
         if not isinstance(self.limits, Limits):
             raise ConfigError(f"limits must be a Limits, not {type(self.limits).__name__}")
+        _require_networks(self.trusted_proxies)
         for name in _POSITIVE:
             _require_integer(name, getattr(self, name), minimum=1)
         for name in _POSITIVE_OR_NONE:
@@ -206,6 +208,17 @@ def _integer(name: str, value: object) -> int:
 def _require_integer(name: str, value: object, *, minimum: int) -> None:
     if _integer(name, value) < minimum:
         raise ConfigError(f"{name} must be at least {minimum}, not {value}")
+
+
+def _require_networks(value: object) -> None:
+    if not isinstance(value, tuple):
+        raise ConfigError(f"trusted_proxies must be a tuple of networks, not {value!r}")
+    for item in value:
+        try:
+            if item != "unix":
+                ipaddress.ip_network(item)
+        except ValueError as error:
+            raise ConfigError(f"trusted_proxies: {item!r} is not a network: {error}") from error
 
 
 def _require_seconds(name: str, value: object) -> None:

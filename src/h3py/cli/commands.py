@@ -104,6 +104,13 @@ def _fail(error: ConfigError, *, debug: bool) -> NoReturn:
     type=click.IntRange(1),
     help=f"Threads that run plain (def) handlers.  [default: {_DEFAULT.workers}]",
 )
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    metavar="NETWORK",
+    multiple=True,
+    help="Believe X-Forwarded-For and -Proto of this network, or of \"unix\"; may be repeated.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks, to clients too.")
 @_telling_errors
 def run(target: str, log_level: str, **options: Any) -> None:

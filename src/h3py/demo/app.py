@@ -20,13 +20,16 @@ Threads: handlers run in worker threads, the clock in one of its own;
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from importlib.resources import files
-from typing import NamedTuple
+from textwrap import dedent
+from typing import Any, NamedTuple
 
 from h3py import H3, H3Event, HTTPError, Response, SSEError, SSEEvent, StreamContext, StreamStart
 from h3py.app.middleware import security_headers
@@ -95,22 +98,8 @@ def make_app(backend: str) -> H3:
     app = H3()
     streams = OpenStreams()
     stopped = threading.Event()
-    page = _read("index.html").replace("{{backend}}", backend)
 
     app.use(security_headers(content_security_policy=POLICY, referrer_policy="no-referrer"))
-
-    @app.get("/")
-    def index(event: H3Event) -> None:
-        event.set_header("cache-control", "no-cache")
-        event.send_html(page)
-
-    @app.get("/:asset")
-    def asset(event: H3Event) -> Response:
-        name = event.params["asset"]
-        if name not in ASSETS:
-            raise HTTPError(404)
-        headers = [("content-type", ASSETS[name]), ("cache-control", "no-cache")]
-        return Response(200, headers, _read(name).encode())
 
     @app.get("/counter")
     def counter(event: H3Event) -> None:
@@ -184,7 +173,38 @@ def make_app(backend: str) -> H3:
             stream.close()
 
     app.on_stop(stopped.set)
+
+    code: dict[str, list[Callable[..., Any]]] = {
+        "counter": [counter],
+        "tokens": [tokens],
+        "text": [text, write_text],
+        "clock": [clock, tick],
+    }
+    page = render(backend, code)
+
+    @app.get("/")
+    def index(event: H3Event) -> None:
+        event.set_header("cache-control", "no-cache")
+        event.send_html(page)
+
+    @app.get("/:asset")
+    def asset(event: H3Event) -> Response:
+        name = event.params["asset"]
+        if name not in ASSETS:
+            raise HTTPError(404)
+        headers = [("content-type", ASSETS[name]), ("cache-control", "no-cache")]
+        return Response(200, headers, _read(name).encode())
+
     return app
+
+
+def render(backend: str, code: Mapping[str, Sequence[Callable[..., Any]]]) -> str:
+    """The page, with the name of the backend and the code of each stream in it."""
+    page = _read("index.html").replace("{{backend}}", escape(backend))
+    for name, functions in code.items():
+        source = "\n".join(dedent(inspect.getsource(function)) for function in functions)
+        page = page.replace(f"{{{{code of {name}}}}}", escape(source.rstrip()))
+    return page
 
 
 def hello(event: H3Event, backend: str) -> SSEEvent:

@@ -69,6 +69,7 @@ for (const stream of streams) {
   const card = document.querySelector(`[data-stream=${stream.name}]`);
   const title = card.querySelector("h2").textContent;
   card.append(byId("controls").content.cloneNode(true));
+  card.querySelector(".facts").before(card.querySelector(".wire"), card.querySelector(".code"));
   const part = (selector) => card.querySelector(selector);
   let wire = "";
 
@@ -95,9 +96,9 @@ for (const stream of streams) {
     }
     showFacts();
     wire = wireOf(event);
-    if (part("details").open) part("pre").textContent = wire;
+    if (part(".wire").open) part(".wire pre").textContent = wire;
   });
-  part("details").addEventListener("toggle", () => (part("pre").textContent = wire));
+  part(".wire").addEventListener("toggle", () => (part(".wire pre").textContent = wire));
 
   stream.addEventListener("state", ({ detail: { before, state } }) => {
     part(".state").dataset.state = state;
@@ -105,7 +106,7 @@ for (const stream of streams) {
     part("[data-do=start]").disabled = stream.running;
     part("[data-do=stop]").disabled = !stream.running;
     part("[data-do=drop]").disabled = state !== "open";
-    timeline.state(stream.name, state === "open");
+    timeline.gap(stream.name, state === "waiting" || state === "refused");
     if (state === "waiting" && before === "open") log(stream.name, "dropped; the browser reconnects");
     if (state === "refused") log(stream.name, "refused by the server");
     if (state === "stopped") log(stream.name, "stopped");

@@ -9,7 +9,7 @@ const LABEL = 66;
 
 export class Timeline {
   #marks = [];
-  #lost = new Map();
+  #gaps = new Map();
 
   constructor(canvas, names) {
     this.canvas = canvas;
@@ -27,14 +27,15 @@ export class Timeline {
     this.#marks.push({ name, at: performance.now() });
   }
 
-  // From here to the next connection the lane shows a gap.
-  state(name, open) {
+  // Between a connection that was lost and the next one, the lane shows a gap.
+  gap(name, begins) {
     const now = performance.now();
-    const gaps = this.#lost.get(name) ?? [];
+    const gaps = (this.#gaps.get(name) ?? []).filter((gap) => (gap.to ?? now) > now - SPAN_MS);
     const last = gaps.at(-1);
-    if (open && last && last.to === null) last.to = now;
-    if (!open && (!last || last.to !== null)) gaps.push({ from: now, to: null });
-    this.#lost.set(name, gaps.filter((gap) => gap.to === null || gap.to > now - SPAN_MS));
+    const open = last && last.to === null;
+    if (begins && !open) gaps.push({ from: now, to: null });
+    if (!begins && open) last.to = now;
+    this.#gaps.set(name, gaps);
   }
 
   draw() {
@@ -66,7 +67,7 @@ export class Timeline {
       context.lineWidth = 1;
       context.setLineDash([]);
       line(context, LABEL, middle, width, middle);
-      for (const gap of this.#lost.get(name) ?? []) {
+      for (const gap of this.#gaps.get(name) ?? []) {
         const from = Math.max(LABEL, x(gap.from));
         const to = gap.to === null ? width : x(gap.to);
         if (to <= from) continue;
@@ -91,7 +92,8 @@ export class Timeline {
     });
     context.fillStyle = colour("--soft");
     const foot = LANE * names.length + 12;
-    for (let seconds = 0; seconds <= SPAN_MS / 1000; seconds += 3) {
+    const every = width < 420 ? 6 : 3;
+    for (let seconds = 0; seconds <= SPAN_MS / 1000; seconds += every) {
       const text = seconds === 0 ? "now" : `${seconds} s ago`;
       const at = x(now - seconds * 1000);
       const wide = context.measureText(text).width;
