@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 import h3py
 from h3py import errors
+from tests.support.process import ROOT
 
 ERRORS = {
     name
@@ -19,13 +21,13 @@ ERRORS = {
 
 PUBLISHED = ERRORS | {
     # application and serving
-    *("H3", "H3Event", "Response", "serve", "ServeOptions", "StreamStart", "StreamContext"),
-    *("serve_trio", "running", "Server", "Limits"),
-    # events
-    *("SSEEvent", "SSEWriter", "AsyncSSEWriter", "EventParser", "ReceivedEvent", "format_event"),
+    *("H3", "H3Event", "Response", "Headers", "StaticFiles", "inline"),
+    *("serve", "serve_trio", "running", "Server", "ServeOptions", "Limits"),
+    # events and streams
+    *("SSEEvent", "EventParser", "ReceivedEvent", "format_event", "format_comment"),
+    *("StreamStart", "StreamContext", "SSEWriter", "AsyncSSEWriter", "CloseReason"),
     # connections
-    *("Connection", "TrioConnection", "ThreadConnection", "CloseReason"),
-    "__version__",
+    *("Connection", "TrioConnection", "ThreadConnection", "ConnectionState"),
 }
 
 
@@ -34,7 +36,12 @@ def test_the_published_names() -> None:
     assert set(h3py.__all__) == PUBLISHED
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED - {"__version__", "Connection"}))
+def test_the_version_is_that_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert h3py.__version__ == project["version"]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED - {"Connection"}))
 def test_each_is_there_and_documented(name: str) -> None:
     value = getattr(h3py, name)
     assert inspect.getdoc(value), f"h3py.{name} has no docstring"

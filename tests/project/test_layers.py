@@ -1,11 +1,13 @@
-"""What compiled modules import: import-linter reads Python alone, so this reads the rest.
+"""What import-linter does not see: what compiled modules import, and who imports ``h3py`` itself.
 
 The core stands at the bottom: of the package it may use only the errors and the close reasons,
-which import nothing, and itself, in one direction.
+which import nothing, and itself, in one direction. ``h3py`` as a whole stands at the top: only
+programs import it.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -16,17 +18,20 @@ from tests.support.process import ROOT
 CORE = ROOT / "src" / "h3py" / "_speedups"
 BELOW = ("h3py.errors", "h3py.close_reason")
 
-ENGINE = "engine"
-"""The one part that knows descriptors; its modules' names begin with it."""
+NO_DESCRIPTORS = ("format", "fields", "text", "buffer", "parse", "block", "queue")
+"""Parts of the core that are values: bytes in, bytes out."""
 
 NETWORK_HEADERS = ("sys/socket.h", "sys/epoll.h", "sys/event.h", "poll.h", "netinet/", "unistd.h")
+
+PROGRAMS = ("cli", "demo", "__main__.py")
+"""What may import ``h3py`` as its users do."""
 
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<source>\.*[\w.]*)[ \t]+c?import[ \t]+(?P<names>\([^)]*\)|[^\n#]+)"
     r"|c?import[ \t]+(?P<plain>[\w. \t,]+))",
     re.MULTILINE,
 )
-_EXTERN = re.compile(r"^[ \t]*cdef extern from[ \t]+[\"<](?P<header>[^\">]+)", re.MULTILINE)
+_EXTERN = re.compile(r"^[ \t]*cdef extern from[ \t]+[\"]<?(?P<header>[^\">]+)", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ \t]*include[ \t]+[\"'](?P<file>[^\"']+)", re.MULTILINE)
 
 
@@ -82,18 +87,41 @@ def test_the_core_has_no_cycle() -> None:
         ready |= free
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
-def test_only_the_engine_knows_descriptors(source: Path) -> None:
-    text = source.read_text()
-    if source.stem.startswith(ENGINE):
-        return
-    network = {
-        match["header"]
-        for match in _EXTERN.finditer(text)
-        if match["header"].startswith(NETWORK_HEADERS)
+@pytest.mark.parametrize("name", NO_DESCRIPTORS)
+def test_formatting_parsing_and_queueing_know_no_descriptor(name: str) -> None:
+    sources = [path for path in SOURCES if path.stem == name]
+    assert sources, f"there is no {name}: mend the list"
+    for text in (path.read_text() for path in sources):
+        headers = [match["header"] for match in _EXTERN.finditer(text)]
+        assert [header for header in headers if header.startswith(NETWORK_HEADERS)] == []
+        assert not {used for used in imports_of(text) if used.startswith(("posix.", "socket"))}
+
+
+def imports_whole_package(text: str) -> bool:
+    """Whether Python source imports ``h3py`` itself, in any way."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import) and any(name.name == "h3py" for name in node.names):
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == "h3py" and not node.level:
+            return True
+    return False
+
+
+def test_only_programs_import_the_whole_package() -> None:
+    package = ROOT / "src" / "h3py"
+    found = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] not in PROGRAMS
+        and imports_whole_package(path.read_text())
     }
-    assert network == set()
-    assert not {name for name in imports_of(text) if name.startswith(("posix.unistd", "socket"))}
+    assert found == set()
+
+
+def test_reading_imports_of_the_whole_package() -> None:
+    assert imports_whole_package("def f():\n    from h3py import H3")
+    assert imports_whole_package("import os, h3py")
+    assert not imports_whole_package("import h3py.app\nfrom h3py.app import H3")
 
 
 def test_the_core_includes_no_text() -> None:
