@@ -41,6 +41,14 @@ class AsyncCallable:
     async def __call__(self, event: Any) -> None: ...
 
 
+class MarkedCallable:
+    @inline
+    def __call__(self, event: Any) -> None: ...
+
+    @inline
+    def method(self, event: Any) -> None: ...
+
+
 @inline
 def marked(event: Any) -> None: ...
 
@@ -64,6 +72,8 @@ def wrapper(event: Any) -> Any:
         (print, Kind.PLAIN),
         (wrapper, Kind.PLAIN),
         (marked, Kind.INLINE),
+        (MarkedCallable(), Kind.INLINE),
+        (MarkedCallable().method, Kind.INLINE),
         (coroutine, Kind.COROUTINE),
         (functools.partial(coroutine, None), Kind.COROUTINE),
         (AsyncCallable(), Kind.COROUTINE),

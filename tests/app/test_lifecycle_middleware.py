@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 from typing import Any
@@ -225,6 +227,38 @@ def test_a_middleware_may_make_one_exception_another(backend: Backend) -> None:
 
     app = app_with(for_backend(translate, backend), handler=for_backend(failing, backend))
     assert ask(app, backend=backend).status == 404
+
+
+@pytest.mark.parametrize("kind", ["none", "plain", "inline", "own"])
+def test_an_exception_leaves_no_garbage(kind: str, backend: Backend) -> None:
+    """What a request raised is gone with it, not when the collector comes by."""
+    raised: list[weakref.ref[HTTPError]] = []
+
+    def handler(event: H3Event) -> None:
+        error = HTTPError(404)
+        raised.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    def watch(event: H3Event) -> Generator[None, Any, None]:
+        try:
+            yield
+        except HTTPError:
+            raise
+
+    middleware = {"none": [], "plain": [watch], "inline": [inline(watch)]}.get(
+        kind, [for_backend(watch, backend)]
+    )
+    app = app_with(*middleware, handler=for_backend(handler, backend))
+    gc.collect()
+    gc.disable()
+    try:
+        assert ask(app, backend=backend).status == 404
+        assert raised[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_setting_headers_after_the_answer_says_what_to_do(

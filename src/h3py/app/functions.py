@@ -126,7 +126,8 @@ def inline(function: F) -> F:
 
 def is_inline(function: Callable[..., Any]) -> bool:
     """Whether a function, or the class of a callable object, is marked as never blocking."""
-    return getattr(function, "__h3_inline__", False) is True
+    called = getattr(type(function), "__call__")  # noqa: B004, B009  # as in kind_of
+    return any(getattr(item, "__h3_inline__", False) is True for item in (function, called))
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:

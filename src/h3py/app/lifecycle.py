@@ -213,7 +213,10 @@ def _through(
             yield from _interrupt(opened, event, interruption)
             raise
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # or this frame would hold the exception, and the exception this frame
     assert result is not None, "without an error there is a result"
     return result
 
@@ -249,11 +252,14 @@ def _leave(
 ) -> Generator[Step, Any, Any]:
     """Run a middleware's second part; gives its replacement for the response, or None."""
     response = result if isinstance(result, Response) else None
+    # In a list that the receiver empties: steps and frames keep their arguments.
+    failure = [] if error is None else [error]
+    del error
     if piece.kind is Kind.ASYNC_GENERATOR:
-        return (yield await_in(event, _afinish, generator, response, error))
+        return (yield await_in(event, _afinish, generator, response, failure))
     if piece.inline:
-        return run_in(event, _finish, generator, response, error)
-    return (yield call_in(event, _finish, generator, response, error))
+        return run_in(event, _finish, generator, response, failure)
+    return (yield call_in(event, _finish, generator, response, failure))
 
 
 def _interrupt(
@@ -308,11 +314,11 @@ def _start(generator: Generator[Any, Any, Any]) -> tuple[bool, Any]:
 
 
 def _finish(
-    generator: Generator[Any, Any, Any], response: Response | None, error: BaseException | None
+    generator: Generator[Any, Any, Any], response: Response | None, failure: list[BaseException]
 ) -> Any:
     """Run from the ``yield`` to the end; gives the value returned, or yielded a second time."""
     try:
-        value = generator.send(response) if error is None else generator.throw(error)
+        value = generator.throw(failure.pop()) if failure else generator.send(response)
     except StopIteration as done:
         return done.value
     generator.close()
@@ -327,13 +333,13 @@ async def _astart(generator: AsyncGenerator[Any, Any]) -> tuple[bool, Any]:
 
 
 async def _afinish(
-    generator: AsyncGenerator[Any, Any], response: Response | None, error: BaseException | None
+    generator: AsyncGenerator[Any, Any], response: Response | None, failure: list[BaseException]
 ) -> Any:
     try:
-        if error is None:
-            value = await generator.asend(response)
+        if failure:
+            value = await generator.athrow(failure.pop())
         else:
-            value = await generator.athrow(error)
+            value = await generator.asend(response)
     except StopAsyncIteration:
         return None
     await generator.aclose()
