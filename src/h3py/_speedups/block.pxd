@@ -92,6 +92,7 @@ cdef void account_drop(Account* account) noexcept nogil
 
 cdef void block_account(Block* block, Account* account) noexcept nogil
 cdef Block* block_new(size_t room, Account* account) noexcept nogil
+cdef Block* block_copy(const Block* block, Account* account) noexcept nogil
 cdef Block* block_borrow(object data, bint framed, Account* account) except NULL
 cdef void block_free(Block* block) noexcept nogil
 cdef bint borrowed_waiting() noexcept nogil

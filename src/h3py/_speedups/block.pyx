@@ -4,9 +4,9 @@ See ``block.pxd`` for what a block is and who owns it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport Py_INCREF, Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from h3py.errors import AllocationError
 
@@ -109,6 +109,25 @@ cdef Block* block_borrow(object data, bint framed, Account* account) except NULL
         block.frame[FRAME_HEAD_MAX] = b"\r"
         block.frame[FRAME_HEAD_MAX + 1] = b"\n"
     return block
+
+
+cdef Block* block_copy(const Block* block, Account* account) noexcept nogil:
+    """An owned block with the same bytes and framing; NULL without memory."""
+    cdef size_t whole = block.head + block.inner + block.tail
+    cdef Block* copy = block_new(whole, account)
+    if copy == NULL:
+        return NULL
+    copy.events = block.events
+    copy.head = block.head
+    copy.tail = block.tail
+    copy.inner = block.inner
+    if block.owner == NULL:
+        memcpy(copy.data, block.data, whole)
+    else:
+        memcpy(copy.data, block.frame, block.head)
+        memcpy(copy.data + block.head, block.data, block.inner)
+        memcpy(copy.data + block.head + block.inner, block.frame + FRAME_HEAD_MAX, block.tail)
+    return copy
 
 
 cdef void block_free(Block* block) noexcept nogil:

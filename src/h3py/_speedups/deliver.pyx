@@ -9,10 +9,12 @@ from h3py._speedups.block cimport (
     counter_store32, fault_plans, faults_use, frame_head_size, frame_head_write,
 )
 from h3py._speedups.core cimport (
-    Group, LogEntry, Member, ODD_CLOSE, ODD_GROUPS, ODD_INBOX, ODD_INDIRECT, ODD_MISSED, ODD_WHERE,
-    PHASE_LAGGING, PHASE_LIVE, POLICY_CATCH_UP, POLICY_CLOSE, POLICY_DROP_OLDEST,
-    POLICY_KEEP_LATEST, REASON_LIMIT, REASON_SLOW, Roster, TOLD_LAGGING, TRAIT_NOTICES, conn_at,
-    lock_give, lock_take, roster_items, set_phase,
+    Group, LogEntry, Member, Roster, conn_at, lock_give, lock_take, roster_items, set_phase,
+)
+from h3py._speedups.marks cimport (
+    ODD_CLOSE, ODD_GROUPS, ODD_INBOX, ODD_INDIRECT, ODD_MISSED, ODD_WHERE, PHASE_LAGGING,
+    PHASE_LIVE, POLICY_CATCH_UP, POLICY_CLOSE, POLICY_DROP_OLDEST, POLICY_KEEP_LATEST,
+    REASON_LIMIT, REASON_SLOW, TOLD_LAGGING, TRAIT_NOTICES,
 )
 from h3py._speedups.lag cimport dropped_notice
 from h3py._speedups.log cimport entry_is_for, filter_accepts, log_entry

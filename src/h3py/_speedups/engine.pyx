@@ -7,38 +7,31 @@ thread; none waits, but ``drain`` and ``shut_down``, which give up the GIL.
 
 cimport cython
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
-from h3py._speedups.block cimport (
-    Block, FRAME_HEAD_MAX, FRAME_TAIL, block_borrow, block_drop, block_new, counter_add64,
-    counter_load64, frame_head_size, frame_head_write,
-)
+from h3py._speedups.block cimport Block, block_drop, counter_add64, counter_load64, shown_load8
 from h3py._speedups.core cimport (
-    Conn, Core, GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, Group, ID_DIGITS, ID_LINE, MAIL_INBOX,
-    MAIL_SPACE, NO_SLOT, Pair, REASONS, Roster, Targets, USE_PARKED, conn_at, lock_give, lock_take,
-    lock_wait, roster_items,
+    Conn, Core, ID_DIGITS, LOST_POSITION, Targets, lock_give, lock_take, lock_wait,
+)
+from h3py._speedups.marks cimport (
+    GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, MAIL_INBOX, MAIL_PAGED, MAIL_SPACE, PHASE_PAGING,
+    REASONS, USE_PARKED,
 )
 from h3py._speedups.engine_groups cimport EngineGroups
-from h3py._speedups.format cimport SSEEvent, event_has_id, event_size, event_write
+from h3py._speedups.engine_streams cimport milliseconds
+from h3py._speedups.format cimport SSEEvent, event_has_id
 from h3py._speedups.log cimport (
-    LOG_FULL, LOG_ROOM, LogRoom, blocks_drop, hex_write, log_append, log_has_room, log_make_room,
+    LOG_FULL, LOG_ROOM, LogRoom, blocks_drop, log_append, log_has_room, log_make_room,
 )
+from h3py._speedups.publishing cimport count_streams, event_block, page_block, piece_block
 from h3py._speedups.scan cimport core_now_ms
 from h3py._speedups.table cimport conn_find, conn_mail, inbox_add
-from h3py._speedups.targets cimport GroupKeys, Pairs, copy_pairs, metadata_pairs
+from h3py._speedups.targets cimport GroupKeys, Pairs, metadata_pairs
 
 from h3py.errors import (
     AllocationError, BackpressureDetected, BufferFull, ConnectionClosed, ManagerClosed,
 )
-
-cdef enum:
-    # ``bytes`` above this are sent by reference.
-    REFERENCE_OVER = 4096
-
 
 @cython.final
 cdef class Engine(EngineGroups):
@@ -84,7 +77,8 @@ cdef class Engine(EngineGroups):
         """
         cdef Core* core = self.core
         cdef Conn* conn
-        cdef Block* block = self.piece_block(piece)
+        self.check()
+        cdef Block* block = piece_block(core, piece)
         cdef int64_t size = <int64_t> (block.head + block.inner + block.tail)
         cdef int64_t queued = 0
         cdef bint needed = False, room = False, open = False
@@ -108,39 +102,6 @@ cdef class Engine(EngineGroups):
             raise ConnectionClosed("the stream is ending, or has ended")
         if not room:
             raise BufferFull(f"no room for {size} bytes: {queued} of {conn.cap} are queued")
-
-    cdef Block* piece_block(self, object piece) except NULL:
-        """An event or bytes as a block, framed as one chunk."""
-        cdef Block* block
-        cdef size_t size
-        cdef char* at
-        self.check()
-        if isinstance(piece, SSEEvent):
-            size = <size_t> event_size(<SSEEvent> piece)
-        elif PyBytes_CheckExact(piece):
-            size = <size_t> PyBytes_GET_SIZE(piece)
-            if size == 0:
-                raise ValueError("nothing to send: an empty chunk would end the stream")
-            if size > REFERENCE_OVER:
-                return block_borrow(piece, True, self.core.account)
-        else:
-            raise TypeError(f"an SSEEvent or bytes can be sent, not {type(piece).__name__}")
-        block = block_new(FRAME_HEAD_MAX + size + FRAME_TAIL, self.core.account)
-        if block == NULL:
-            raise AllocationError(f"no memory to queue {size} bytes")
-        block.head = <uint32_t> frame_head_size(size)
-        block.inner = size
-        block.tail = FRAME_TAIL
-        at = frame_head_write(size, block.data)
-        if isinstance(piece, SSEEvent):
-            block.events = 1
-            at = event_write(<SSEEvent> piece, at)
-        else:
-            memcpy(at, PyBytes_AS_STRING(piece), size)
-            at += size
-        at[0] = b"\r"
-        at[1] = b"\n"
-        return block
 
     # -- publishing ------------------------------------------------------------------
 
@@ -206,7 +167,7 @@ cdef class Engine(EngineGroups):
         if with_id and event_has_id(event):
             raise ValueError("the engine gives this event its id: it must not have one of its own")
         pairs = metadata_pairs(metadata)
-        block = self.event_block(event, keys, pairs, with_id, &targets, &digits)
+        block = event_block(core, event, keys, pairs, with_id, &targets, &digits)
         if key is not None:
             # 0 means no key. Two keys are one when 64 bits hashed with Python's secret agree.
             block.key = <uint64_t> hash(key) or 1
@@ -254,46 +215,6 @@ cdef class Engine(EngineGroups):
         counter_add64(&core.stats.published, 1)
         return sequence, addressed
 
-    cdef Block* event_block(
-        self, SSEEvent event, GroupKeys keys, Pairs pairs, bint with_id, Targets** targets,
-        char** digits,
-    ) except NULL:
-        """The event as one chunk with an id line to be stamped, and its targets behind it."""
-        cdef size_t line = ID_LINE if with_id else 0
-        cdef size_t inner = <size_t> event_size(event) + line
-        cdef size_t wire = FRAME_HEAD_MAX + inner + FRAME_TAIL
-        cdef size_t aligned = (wire + 7) & ~<size_t> 7
-        cdef Block* block = block_new(
-            aligned + sizeof(Targets) + keys.count * sizeof(Group*)
-            + pairs.count * sizeof(Pair) + pairs.text_bytes, self.core.account)
-        cdef Targets* found
-        cdef char* at
-        if block == NULL:
-            raise AllocationError(f"no memory for an event of {inner} bytes")
-        block.events = 1
-        block.head = <uint32_t> frame_head_size(inner)
-        block.inner = inner
-        block.tail = FRAME_TAIL
-        at = frame_head_write(inner, block.data)
-        if with_id:
-            memcpy(at, b"id: ", 4)
-            hex_write(self.core.epoch, ID_DIGITS, at + 4)
-            at[4 + ID_DIGITS] = b"-"
-            digits[0] = at + 4 + ID_DIGITS + 1
-            at[ID_LINE - 1] = b"\n"
-            at += ID_LINE
-        at = event_write(event, at)
-        at[0] = b"\r"
-        at[1] = b"\n"
-        found = <Targets*> (block.data + aligned)
-        found.groups = <Group**> (found + 1)
-        found.group_count = keys.count
-        found.pairs = <Pair*> (found.groups + keys.count)
-        found.pair_count = pairs.count
-        copy_pairs(pairs, found.pairs, <char*> (found.pairs + pairs.count))
-        targets[0] = found
-        return block
-
     def drain(self, timeout_s=None) -> bool:
         """Wait, without the GIL, until the log has room for a while of publishing.
 
@@ -327,12 +248,134 @@ cdef class Engine(EngineGroups):
                 return room and not ended
             PyErr_CheckSignals()
 
+    def ask_room(self) -> bool:
+        """Whether the log has room now, as ``drain``; if not, a ``room`` report will tell, once."""
+        cdef Core* core = self.core
+        cdef bint room
+        self.check()
+        lock_take(&core.lock)
+        room = log_has_room(core)
+        if not room:
+            core.room_wanted = True
+        lock_give(&core.lock)
+        return room
+
+    def page(self, uint64_t handle, events, position) -> None:
+        """Answer a ``page`` report: what the stream's groups got after the position it named.
+
+        Args:
+            handle: The stream.
+            events: Pairs of sequence and event, oldest first; they leave with their ids.
+            position: How far this page goes. If the log does not go on from there, another
+                page will be asked for when this one has been sent. None: older history has
+                lost something: the client is told (``h3py:reset``).
+
+        Raises:
+            ConnectionClosed: The stream is ending, the handle is stale, or it waits for none.
+            AllocationError: No memory; nothing was taken.
+        """
+        cdef Core* core = self.core
+        cdef Conn* conn
+        cdef Block* first = NULL
+        cdef Block* last = NULL
+        cdef Block* block
+        cdef int64_t size = 0
+        cdef bint needed = False, waits = False
+        cdef uint64_t end = LOST_POSITION if position is None else position
+        self.check()
+        try:
+            for sequence, event in events:
+                block = page_block(core, event, sequence)
+                if last == NULL:
+                    first = block
+                else:
+                    last.link = block
+                last = block
+                size += <int64_t> (block.head + block.inner + block.tail)
+            lock_take(&core.lock)
+            conn = conn_find(core, handle)
+            if (conn != NULL and conn.use == USE_PARKED and conn.reason == 0
+                    and shown_load8(&conn.phase) == PHASE_PAGING and not conn.mail & MAIL_PAGED):
+                waits = True
+                if last != NULL:
+                    # Before whatever waits there: that was sent when the log was further on.
+                    last.link = conn.inbox
+                    if conn.inbox == NULL:
+                        conn.inbox_last = last
+                    conn.inbox = first
+                    conn.inbox_bytes += size
+                    first = NULL
+                conn.start_at = end
+                needed = conn_mail(core, conn, MAIL_PAGED | MAIL_INBOX)
+            lock_give(&core.lock)
+        finally:
+            blocks_drop(first)
+        if not waits:
+            raise ConnectionClosed("the stream waits for no page, or has ended")
+        self.wake(conn, needed)
+
+    def shutdown(self, *, int reason, farewell=None, window_s=0.0, deadline_s=10.0) -> None:
+        """Begin to end: no more publishing and subscribing, every parked stream is closed.
+
+        Each stream gets what was published to it before its turn, then ``farewell``, then
+        its end. Returns at once; ``shut_down`` waits.
+
+        Args:
+            reason: A ``CloseReason.code``.
+            farewell: Bytes that every stream gets last, such as an event with ``retry``.
+            window_s: The ends are spread over this time, in no particular order.
+            deadline_s: What has not ended by then is cut.
+
+        Raises:
+            ValueError: A reason that is none, or a time out of range.
+        """
+        cdef Core* core = self.core
+        cdef Block* last_words = NULL
+        cdef int64_t window, deadline, now
+        self.check()
+        if not 0 < reason < REASONS:
+            raise ValueError(f"reason must be the code of a CloseReason, not {reason}")
+        window = milliseconds(window_s, "window_s")
+        deadline = milliseconds(deadline_s, "deadline_s")
+        if farewell is not None:
+            last_words = piece_block(core, bytes(farewell))
+        now = core_now_ms(core)
+        lock_take(&core.lock)
+        if not core.stopping:
+            core.stopping = True
+            core.stop_reason = <uint8_t> reason
+            core.stop_from_ms = now
+            core.stop_window_ms = window if window_s else 0
+            core.stop_at_ms = now + deadline
+            core.farewell = last_words
+            last_words = NULL
+        lock_give(&core.lock)
+        if last_words != NULL:
+            block_drop(last_words)
+        self.wake_all()
+
     # -- looking -----------------------------------------------------------------------
 
     @property
     def epoch(self) -> int:
         """The first half of every id."""
         return self.core.epoch
+
+    def event_id(self, uint64_t sequence) -> str:
+        """The id that the event of this sequence has on the wire."""
+        return f"{self.core.epoch:012x}-{sequence:012x}"
+
+    def position_of(self, str event_id not None):
+        """The sequence in an id; None for one that this engine has not given."""
+        epoch, dash, digits = event_id.partition("-")
+        if len(event_id) != 2 * ID_DIGITS + 1 or len(digits) != ID_DIGITS:
+            return None
+        try:
+            if bytes.fromhex(epoch) != (<object> self.core.epoch).to_bytes(ID_DIGITS // 2, "big"):
+                return None
+            return int.from_bytes(bytes.fromhex(digits), "big")
+        except ValueError:
+            return None
 
     @property
     def head(self) -> int:
@@ -396,58 +439,3 @@ cdef class Engine(EngineGroups):
         found["log_events"] = held
         found["log_bytes"] = log_bytes
         return found
-
-
-cdef bint in_one_of(const Conn* conn, Group** groups, uint32_t count) noexcept:
-    """Whether the stream is in one of the groups. Lock held."""
-    cdef uint32_t i, j
-    for i in range(conn.member_count):
-        if not conn.members[i].ended:
-            for j in range(count):
-                if groups[j] == conn.members[i].group:
-                    return True
-    return False
-
-
-cdef uint32_t count_streams(Core* core, GroupKeys keys) noexcept:
-    """How many streams are in at least one of the groups. Lock held.
-
-    For one group it is a number. For several, the members of all but the first are looked
-    at: those in rosters, and those whose mail their pump has not taken.
-    """
-    cdef uint32_t i, k, p, largest = 0
-    cdef uint32_t total
-    cdef Group* group
-    cdef Roster* roster
-    cdef Conn* conn
-    for i in range(1, keys.count):
-        if members_of(keys.groups[i]) > members_of(keys.groups[largest]):
-            largest = i
-    if keys.count > 1:
-        # The largest first, so that it need not be looked at. Its key moves along.
-        keys.swap(0, largest)
-    total = members_of(keys.groups[0])
-    for i in range(1, keys.count):
-        group = keys.groups[i]
-        if members_of(group) == 0:
-            continue
-        for p in range(core.pump_count):
-            roster = &group.rosters[p]
-            for k in range(roster.count):
-                conn = conn_at(core, roster_items(roster)[k].conn)
-                if (not conn.members[roster_items(roster)[k].place].ended
-                        and not in_one_of(conn, keys.groups, i)):
-                    total += 1
-            conn = core.pumps[p].mail_first
-            while conn != NULL:
-                for k in range(conn.member_count):
-                    if (conn.members[k].group == group and not conn.members[k].ended
-                            and conn.members[k].slot == NO_SLOT
-                            and not in_one_of(conn, keys.groups, i)):
-                        total += 1
-                conn = conn.mail_next
-    return total
-
-
-cdef inline uint32_t members_of(Group* group) noexcept:
-    return group.members if group != NULL else 0

@@ -21,4 +21,3 @@ cdef class EngineBase:
     cdef int end(self) except -1
     cdef int forget_watched(self) except -1
     cdef void forget(self, Conn* conn) noexcept
-    cdef int describe(self, list out, Conn* conn, int told) except -1

@@ -11,29 +11,27 @@ descriptors are left alone, since the pumps did not come along.
 import atexit
 import os
 import time
-from collections import namedtuple
 from weakref import WeakSet
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from h3py._speedups.block cimport (
-    account_drop, account_new, atomic_load64, block_drop, counter_load32, counter_load64,
-    release_borrowed,
+    account_drop, account_new, atomic_load64, block_drop, release_borrowed,
 )
 from h3py._speedups.core cimport (
-    ID_DIGITS, KNOWN_TOLD, SLAB_CONNS, TOLD_CAUGHT_UP, TOLD_CLOSED, TOLD_DATA, TOLD_HANGUP,
-    TOLD_LAGGING, TOLD_PAGE, TOLD_SLOW, TOLD_SPACE, USE_FORGOTTEN, USE_WATCHED, bell_clear, bell_free, bell_new, bell_ring, conn_at, conn_handle, lock_free, lock_give,
-    lock_new, lock_take, lock_wait, monotonic_ns, poller_wake,
+    SLAB_CONNS, bell_free, bell_new, conn_at, lock_free, lock_give, lock_new, lock_take, lock_wait,
+    monotonic_ns, poller_wake,
 )
+from h3py._speedups.marks cimport KNOWN_TOLD, USE_FORGOTTEN, USE_WATCHED
 from h3py._speedups.groups cimport groups_free, groups_init
 from h3py._speedups.log cimport log_free, log_init
 from h3py._speedups.pump cimport pump_end_all, pump_free, pump_init, pump_round, pump_start
+from h3py._speedups.reporting cimport take_reports
 from h3py._speedups.scan cimport core_now_ms
-from h3py._speedups.table cimport conn_give, table_free, table_init, told_return, told_take
+from h3py._speedups.table cimport conn_give, table_free, table_init
 
 from h3py.errors import AllocationError
 
@@ -49,21 +47,6 @@ cdef extern from "threads.h" nogil:
     void h3py_forked() noexcept
 
 pthread_atfork(NULL, NULL, h3py_forked)
-
-Report = namedtuple("Report", ("kind", "handle", "owner", "reason", "detail"))
-Counters = namedtuple("Counters", ("events", "sent_bytes", "dropped", "unsent"))
-
-# In the order in which they are told, when several wait for one connection.
-_KINDS = (
-    ("hangup", TOLD_HANGUP),
-    ("slow", TOLD_SLOW),
-    ("lagging", TOLD_LAGGING),
-    ("caught_up", TOLD_CAUGHT_UP),
-    ("page", TOLD_PAGE),
-    ("space", TOLD_SPACE),
-    ("data", TOLD_DATA),
-    ("closed", TOLD_CLOSED),
-)
 
 MAX_EPOCH = 16 ** 12
 _engines = WeakSet()
@@ -315,8 +298,11 @@ cdef class EngineBase:
             return 0
         self.joining = True
         lock_take(&core.lock)
+        # After ``shutdown`` the pumps end by themselves, at its deadline at the latest; but an
+        # injected clock may stand still.
+        core.ending = True
+        core.stopped = core.stop_at_ms == 0 or core.clock_ns != NULL
         core.stopping = True
-        core.stopped = True
         lock_give(&core.lock)
         self.wake_all()
         for i in range(core.pump_count):
@@ -341,6 +327,7 @@ cdef class EngineBase:
     def shut_down(self) -> None:
         """End the engine: join the pumps (without the GIL), close what they still serve.
 
+        After ``shutdown`` this waits until every stream has ended, or for its deadline.
         ``reports`` answers until it is empty. Calling it again does nothing.
         """
         self.check()
@@ -384,75 +371,11 @@ cdef class EngineBase:
         return self.core.bell.read_fd
 
     def reports(self, Py_ssize_t at_most=1024) -> list:
-        """Take what the pumps have to tell, oldest first.
+        """Take what the pumps have to tell, oldest first: see ``reporting.Report``.
 
         One thread at a time. The owner of a connection is let go of when its closed
-        report is taken here.
+        report is taken here. When more than ``at_most`` wait, ``report_fd`` stays readable.
         """
-        cdef Core* core = self.core
-        cdef Conn* conn
-        cdef int told
-        cdef list out = []
         self.check()
         release_borrowed()
-        # Cleared before the list is taken: what comes meanwhile rings again.
-        bell_clear(&core.bell)
-        lock_take(&core.lock)
-        core.rung = False
-        lock_give(&core.lock)
-        while len(out) < at_most:
-            lock_take(&core.lock)
-            conn = told_take(core)
-            told = 0
-            if conn != NULL:
-                told = conn.told
-                conn.told = 0
-                if conn.use == USE_FORGOTTEN:
-                    conn_give(core, conn)
-                    told = 0
-            lock_give(&core.lock)
-            if conn == NULL:
-                return out
-            if told:
-                try:
-                    self.describe(out, conn, told)
-                except BaseException:
-                    lock_take(&core.lock)
-                    conn.told |= <unsigned short> told
-                    told_return(core, conn)
-                    lock_give(&core.lock)
-                    raise
-        bell_ring(&core.bell)
-        return out
-
-    cdef int describe(self, list out, Conn* conn, int told) except -1:
-        """Append the reports of one connection; a closed one gives its record back."""
-        cdef Core* core = self.core
-        cdef PyObject* owner
-        # All that is needed, before anything here can run other code.
-        subject = <object> conn.owner
-        cdef uint64_t number = conn_handle(conn)
-        cdef int reason = conn.reason
-        cdef uint64_t position = conn.start_at
-        cdef int64_t queued = counter_load64(&conn.visible)
-        handle = number
-        for kind, flag in _KINDS:
-            if told & <int> flag:
-                detail = None
-                if flag == TOLD_PAGE:
-                    detail = position
-                elif flag == TOLD_SPACE:
-                    detail = queued
-                elif flag == TOLD_CLOSED:
-                    detail = Counters(
-                        counter_load64(&conn.events), counter_load64(&conn.sent_bytes),
-                        counter_load32(&conn.dropped), conn.missed)
-                out.append(Report(kind, handle, subject, reason, detail))
-        if told & TOLD_CLOSED:
-            owner = conn.owner
-            conn.owner = NULL
-            lock_take(&core.lock)
-            conn_give(core, conn)
-            lock_give(&core.lock)
-            Py_DECREF(<object> owner)
-        return 0
+        return take_reports(self.core, at_most)

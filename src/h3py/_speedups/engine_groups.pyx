@@ -3,19 +3,20 @@
 Every method may be called from any thread, holds the GIL and waits for nothing.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
-from h3py._speedups.block cimport (
-    Block, counter_add64, fault_plans, faults_use, h3py_malloc,
-)
+from h3py._speedups.block cimport Block, counter_add64, fault_plans, faults_use, h3py_malloc
 from h3py._speedups.core cimport (
-    Conn, Core, Filter, GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, Group, KNOWN_NOTICES,
-    KNOWN_SUBSCRIBED, MAIL_GROUPS, MAIL_REWIND, MAIL_SETTINGS, Membership, NO_SLOT, USE_PARKED,
-    lock_give, lock_take,
+    Conn, Core, Filter, Group, LOST_POSITION, Membership, NO_SLOT, lock_give, lock_take,
 )
-from h3py._speedups.engine_streams cimport EngineStreams, policy_code
+from h3py._speedups.marks cimport (
+    GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, KNOWN_NOTICES, KNOWN_SUBSCRIBED, MAIL_GROUPS,
+    MAIL_REWIND, MAIL_SETTINGS, USE_PARKED,
+)
+from h3py._speedups.engine_streams cimport policy_code
+from h3py._speedups.engine_views cimport EngineViews
 from h3py._speedups.groups cimport group_release
 from h3py._speedups.table cimport conn_find, conn_mail
 from h3py._speedups.targets cimport GroupKeys, filter_new
@@ -25,7 +26,7 @@ from h3py.errors import AllocationError, ConnectionClosed, ManagerClosed
 faults_use(fault_plans())
 
 
-cdef class EngineGroups(EngineStreams):
+cdef class EngineGroups(EngineViews):
     def subscribe(
         self,
         uint64_t handle,
@@ -38,6 +39,7 @@ cdef class EngineGroups(EngineStreams):
         where=None,
         policy=None,
         bint notices=False,
+        bint lost=False,
     ) -> None:
         """Join groups, and say how the stream is to be served.
 
@@ -56,6 +58,8 @@ cdef class EngineGroups(EngineStreams):
                 ``"keep_latest"`` drops an unsent event when one with its key comes, and the
                 oldest when that is not enough. None: as it is.
             notices: Tell the client of drops (``h3py:dropped``).
+            lost: Nothing is known of what the client has seen, though it has seen something
+                (an id of another epoch): it is told (``h3py:reset``). Instead of ``position``.
 
         Raises:
             ConnectionClosed: The stream is ending, or the handle is stale.
@@ -68,8 +72,8 @@ cdef class EngineGroups(EngineStreams):
         cdef Filter* made = NULL
         cdef int code = -1 if policy is None else policy_code(policy)
         cdef int64_t start = -1 if position is None else position
-        if position is not None and start < 0:
-            raise ValueError(f"position must be 0 or more, not {position}")
+        if position is not None and (start < 0 or lost):
+            raise ValueError(f"position must be 0 or more, and without lost, not {position}")
         keys.core = self.core
         if everyone:
             keys.add_everyone()
@@ -81,7 +85,7 @@ cdef class EngineGroups(EngineStreams):
         if where is not None:
             made = filter_new(self.core, where)
         try:
-            self.enter(handle, keys, True, start, &made, code, notices)
+            self.enter(handle, keys, True, -2 if lost else start, &made, code, notices)
         finally:
             if made != NULL:
                 counter_add64(&self.core.account.bytes, -<int64_t> made.bytes)
@@ -122,7 +126,7 @@ cdef class EngineGroups(EngineStreams):
                     if i:
                         raise ManagerClosed("the engine is shutting down")
                     raise ConnectionClosed("the stream is ending, or has ended")
-                if conn.known & KNOWN_SUBSCRIBED and (start >= 0 or made != NULL and made[0]):
+                if conn.known & KNOWN_SUBSCRIBED and (start != -1 or made != NULL and made[0]):
                     lock_give(&core.lock)
                     raise ValueError("position and where belong to the first subscription")
                 wanted = conn.member_count + keys.count
@@ -228,6 +232,9 @@ cdef int take_terms(
     if made[0] != NULL:
         conn.filter = made[0]
         made[0] = NULL
+    if start == -2:
+        conn.start_at = LOST_POSITION
+        mail |= MAIL_REWIND
     if start >= 0:
         conn.start_at = <uint64_t> start
         if conn.start_at > core.log.head:

@@ -1,6 +1,6 @@
 """The C side of an engine's connections, for the classes above."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from h3py._speedups.core cimport Conn, Core
 from h3py._speedups.engine_base cimport EngineBase
@@ -11,6 +11,6 @@ cdef class EngineStreams(EngineBase):
     cdef void give_back(self, Conn* conn) noexcept
     cdef Conn* reserve_watched(self, uint64_t handle) except NULL
     cdef void move_queue(self, Conn* conn, WriteQueue queue, bint chunked) noexcept
-    cdef list groups_of(self, uint64_t handle)
 
 cdef int policy_code(object policy) except -1
+cdef int64_t milliseconds(object seconds, str name) except -1

@@ -13,7 +13,7 @@ rehash. Names are hashed by Python, with its secret.
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from h3py._speedups.core cimport Conn, Core, Group, Pump
+from h3py._speedups.core cimport Core, Group
 
 cdef struct GroupKey:
     uint64_t hash
@@ -29,5 +29,3 @@ cdef void group_free(Core* core, Group* group) noexcept nogil
 cdef void group_insert(Core* core, Group* group) noexcept nogil
 cdef void group_hold(Core* core, Group* group) noexcept nogil
 cdef void group_release(Core* core, Group* group) noexcept nogil
-cdef int roster_add(Pump* pump, Conn* conn, uint32_t place) noexcept nogil
-cdef void roster_remove(Pump* pump, Conn* conn, uint32_t place) noexcept nogil

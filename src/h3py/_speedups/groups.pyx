@@ -1,15 +1,11 @@
-"""The table of groups, and their rosters: see ``groups.pxd``."""
+"""The table of groups: see ``groups.pxd``."""
 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from h3py._speedups.block cimport (
-    counter_add64, fault_plans, faults_use, h3py_malloc, h3py_realloc,
-)
-from h3py._speedups.core cimport (
-    GROUP_EVERYONE, Conn, Core, Group, Member, Membership, NO_SLOT, Pump, Roster, conn_at,
-    roster_items,
-)
+from h3py._speedups.block cimport counter_add64, fault_plans, faults_use, h3py_malloc
+from h3py._speedups.core cimport Member, Roster
+from h3py._speedups.marks cimport GROUP_EVERYONE
 
 faults_use(fault_plans())
 
@@ -17,7 +13,6 @@ cdef enum:
     # Buckets of the first segment; each further one doubles the table.
     FIRST_BUCKETS = 256
     MAX_SEGMENTS = 24
-    ROSTER_FIRST = 4
 
 
 cdef inline size_t group_size(const Core* core, uint32_t name_size) noexcept nogil:
@@ -226,54 +221,3 @@ cdef void group_release(Core* core, Group* group) noexcept nogil:
         if group.evicted > core.evicted_floor:
             core.evicted_floor = group.evicted
         take_out(core, group)
-
-
-cdef int roster_add(Pump* pump, Conn* conn, uint32_t place) noexcept nogil:
-    """Enter a membership into its group's roster; -1 without memory. By the pump, lock held.
-
-    Growing allocates under the lock: the membership's slot must be found by those
-    who move it. It happens once for each doubling.
-    """
-    cdef Membership* membership = &conn.members[place]
-    cdef Roster* roster = &membership.group.rosters[pump.number]
-    cdef uint32_t room
-    cdef Member* items
-    if roster.count >= (roster.room if roster.room else 1):
-        room = 2 * roster.room if roster.room else ROSTER_FIRST
-        items = <Member*> h3py_realloc(roster.items if roster.room else NULL,
-                                       room * sizeof(Member))
-        if items == NULL:
-            return -1
-        if roster.room == 0:
-            items[0] = roster.only
-        counter_add64(&pump.core.account.bytes, (room - roster.room) * sizeof(Member))
-        roster.items = items
-        roster.room = room
-    items = roster_items(roster)
-    items[roster.count].conn = conn.index
-    items[roster.count].place = place
-    membership.slot = roster.count
-    roster.count += 1
-    return 0
-
-
-cdef void roster_remove(Pump* pump, Conn* conn, uint32_t place) noexcept nogil:
-    """Take a membership out of its roster: the last member takes its slot. By the pump, lock held."""
-    cdef Membership* membership = &conn.members[place]
-    cdef Roster* roster = &membership.group.rosters[pump.number]
-    cdef Member* items = roster_items(roster)
-    cdef Member moved
-    cdef uint32_t slot = membership.slot
-    if slot == NO_SLOT:
-        return
-    roster.count -= 1
-    moved = items[roster.count]
-    if slot != roster.count:
-        items[slot] = moved
-        conn_at(pump.core, moved.conn).members[moved.place].slot = slot
-    membership.slot = NO_SLOT
-    if roster.count == 0 and roster.room:
-        counter_add64(&pump.core.account.bytes, -<int64_t> (roster.room * sizeof(Member)))
-        free(roster.items)
-        roster.items = NULL
-        roster.room = 0

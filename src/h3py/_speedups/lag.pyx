@@ -10,9 +10,11 @@ from h3py._speedups.block cimport (
     faults_use, frame_head_size, frame_head_write,
 )
 from h3py._speedups.core cimport (
-    Core, ID_DIGITS, LogEntry, MARK_ASKED, MARK_LISTED, ODD_INBOX, ODD_WHERE, PHASE_LAGGING,
-    PHASE_LIVE, PHASE_PAGING, REASON_LIMIT, TOLD_CAUGHT_UP, TOLD_PAGE, bell_ring, lock_give,
-    lock_take, set_phase,
+    Core, ID_DIGITS, LogEntry, bell_ring, lock_give, lock_take, set_phase,
+)
+from h3py._speedups.marks cimport (
+    MARK_ASKED, MARK_LISTED, ODD_INBOX, ODD_WHERE, PHASE_LAGGING, PHASE_LIVE, PHASE_PAGING,
+    REASON_LIMIT, TOLD_CAUGHT_UP, TOLD_PAGE,
 )
 from h3py._speedups.log cimport entry_is_for, filter_accepts, hex_write, log_entry, lost_after
 from h3py._speedups.queue cimport queue_block_size

@@ -14,8 +14,9 @@
 
 #include "faults.h"
 
-/* Milliseconds since the peer was last heard of while bytes of ours are unacknowledged;
- * -1: nothing is unacknowledged, or this is not TCP, or the system does not tell. */
+/* Milliseconds since the peer was last heard of while something of ours is unanswered: bytes
+ * that were sent, or three probes of a closed window. A paused reader answers its probes,
+ * which counts as hearing of it. -1: nothing is unanswered, or the system does not tell. */
 static inline int64_t silence_ms(int fd) {
 #ifdef H3PY_FAULTS
     if (h3py_fault_plans && h3py_fault_plans[FAULT_SILENCE].countdown)
@@ -25,7 +26,8 @@ static inline int64_t silence_ms(int fd) {
     struct tcp_info info;
     socklen_t size = sizeof info;
     memset(&info, 0, sizeof info);
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_unacked > 0)
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+        (info.tcpi_unacked > 0 || info.tcpi_probes >= 3))
         return info.tcpi_last_ack_recv;
 #endif
     (void)fd;

@@ -1,11 +1,10 @@
 """Appending, evicting and matching: see ``log.pxd``."""
 
-from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
-from h3py._speedups.block cimport Block, block_drop, counter_add64
+from h3py._speedups.block cimport Block, block_drop
 from h3py._speedups.core cimport Group, ID_DIGITS, Membership, Pair
 from h3py._speedups.groups cimport group_release
 

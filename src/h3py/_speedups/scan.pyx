@@ -1,23 +1,23 @@
 """The scan: see ``scan.pxd``."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport UINT64_MAX, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
 from h3py._speedups.block cimport (
-    Block, atomic_load64, block_drop, counter_add64, counter_load64, fault_plans, faults_use,
+    Block, atomic_load64, block_copy, block_drop, counter_add64, counter_load64, fault_plans,
+    faults_use,
 )
-from h3py._speedups.core cimport (
-    Conn, MARK_BLOCKED, MARK_SLOW, ODD_CLOSE, PHASE_CLOSING, PHASE_GONE, PHASE_LIVE,
-    REASON_LEASE_EXPIRED, REASON_LIMIT, REASON_MAX_AGE, REASON_SLOW, REASON_TIMEOUT, TOLD_SLOW,
-    TRAIT_HEARTBEAT, TRAIT_INDIRECT, lock_give, lock_take, lock_wake_all, monotonic_ns,
+from h3py._speedups.core cimport Conn, lock_give, lock_take, lock_wake_all, monotonic_ns
+from h3py._speedups.marks cimport (
+    MAIL_CLOSE, MAIL_GROUPS, MAIL_INBOX, MARK_SLOW, ODD_CLOSE, PHASE_CLOSING, PHASE_GONE,
+    PHASE_LIVE, REASON_LEASE_EXPIRED, REASON_LIMIT, REASON_MAX_AGE, REASON_SLOW, REASON_TIMEOUT,
+    TOLD_SLOW, TRAIT_HEARTBEAT, TRAIT_INDIRECT,
 )
 from h3py._speedups.lag cimport heartbeat_block
 from h3py._speedups.log cimport blocks_drop, log_expire, log_shorten
 from h3py._speedups.queue cimport queue_entry
-from h3py._speedups.stream cimport (
-    stream_due, stream_end, stream_finish, stream_push,
-)
-from h3py._speedups.table cimport report
+from h3py._speedups.stream cimport stream_due, stream_end, stream_finish, stream_push
+from h3py._speedups.table cimport conn_decide, conn_mail, inbox_add, report
 
 cdef extern from "liveness.h" nogil:
     int64_t silence_ms(int fd)
@@ -53,6 +53,8 @@ cdef void scan(Pump* pump) noexcept nogil:
         pump.due[i] = 0xFFFFFFFF
         if conn.phase != PHASE_GONE:
             look_at(pump, conn)
+    if pump.stopping:
+        end_streams(pump)
     while again and pump.number == 0:
         lock_take(&core.lock)
         again = log_expire(core, pump.now_ms, &gone)
@@ -64,6 +66,50 @@ cdef void scan(Pump* pump) noexcept nogil:
     if core.waiting:
         lock_wake_all(&core.lock)
     lock_give(&core.lock)
+
+
+cdef void end_streams(Pump* pump) noexcept nogil:
+    """During a shutdown: end the streams whose turn has come; at the deadline, cut the rest."""
+    cdef Core* core = pump.core
+    cdef uint32_t i
+    cdef Conn* conn
+    cdef Block* words
+    cdef int64_t turn
+    cdef bint mine
+    for i in range(pump.conn_count):
+        conn = pump.conns[i]
+        if conn.phase == PHASE_GONE:
+            continue
+        if pump.now_ms >= core.stop_at_ms:
+            stream_finish(pump, conn, core.stop_reason)
+            continue
+        # Records are numbered in the order in which clients came: this spreads them.
+        turn = core.stop_window_ms * ((conn.index * 2654435761u) >> 16 & 0xFFF) // 4096
+        if conn.phase >= PHASE_CLOSING or pump.now_ms < core.stop_from_ms + turn:
+            continue
+        words = farewell_block(pump)
+        lock_take(&core.lock)
+        mine = conn.reason == 0
+        if mine:
+            if words != NULL:
+                words.sequence = core.log.head
+                conn.inbox_bytes += <int64_t> (words.head + words.inner + words.tail)
+                inbox_add(conn, words)
+                words = NULL
+            conn_decide(core, conn, core.stop_reason)
+            conn_mail(core, conn, MAIL_INBOX | MAIL_GROUPS | MAIL_CLOSE)
+            pump.more = True
+        lock_give(&core.lock)
+        if words != NULL:
+            block_drop(words)
+
+
+cdef Block* farewell_block(Pump* pump) noexcept nogil:
+    """A copy of the last words for one stream; NULL: there are none, or no memory."""
+    cdef Block* words = pump.core.farewell
+    if words == NULL:
+        return NULL
+    return block_copy(words, pump.core.account)
 
 
 cdef void look_at(Pump* pump, Conn* conn) noexcept nogil:
@@ -89,9 +135,7 @@ cdef void look_at(Pump* pump, Conn* conn) noexcept nogil:
             stream_end(pump, conn, REASON_LEASE_EXPIRED)
             return
         stream_due(pump, conn, touched + lease)
-    if conn.traits & TRAIT_INDIRECT:
-        look_for_data(pump, conn)
-    elif conn.marks & MARK_BLOCKED and not look_at_slow(pump, conn):
+    if conn.blocked_at and not look_at_slow(pump, conn):
         return
     if pump.core.options.dead_after_ms and not conn.traits & TRAIT_INDIRECT:
         silent = silence_ms(conn.fd)
@@ -123,15 +167,6 @@ cdef bint look_at_slow(Pump* pump, Conn* conn) noexcept nogil:
             return False
         stream_due(pump, conn, since + stall)
     return True
-
-
-cdef void look_for_data(Pump* pump, Conn* conn) noexcept nogil:
-    """The same for an indirect connection, whose owner takes the bytes."""
-    if counter_load64(&conn.visible) == 0:
-        conn.blocked_at = 0
-        conn.marks &= <uint16_t> ~(MARK_BLOCKED | MARK_SLOW)
-    elif conn.blocked_at == 0:
-        conn.blocked_at = pump.now_ms
 
 
 cdef void beat(Pump* pump, Conn* conn) noexcept nogil:

@@ -12,7 +12,8 @@ leaves a *verdict* in the record, and the flush at its end carries it out.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from h3py._speedups.block cimport Block
-from h3py._speedups.core cimport Conn, MARK_TOUCHED, Pump
+from h3py._speedups.core cimport Conn, Pump
+from h3py._speedups.marks cimport MARK_TOUCHED
 
 cdef int stream_enter(Pump* pump, Conn* conn) noexcept nogil
 cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil
@@ -26,7 +27,6 @@ cdef void stream_bury(Pump* pump) noexcept nogil
 cdef void stream_list(Pump* pump, Conn* conn) noexcept nogil
 cdef void stream_pend(Pump* pump, Conn* conn) noexcept nogil
 cdef void stream_due(Pump* pump, Conn* conn, int64_t at_ms) noexcept nogil
-cdef int memberships_settle(Pump* pump, Conn* conn) noexcept nogil
 
 cdef inline uint32_t tick_of(int64_t ms) noexcept nogil:
     """The tick (64 ms) by which a time has come for certain."""

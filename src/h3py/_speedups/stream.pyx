@@ -4,21 +4,22 @@ from libc.errno cimport EHOSTUNREACH, ENETUNREACH, ETIMEDOUT
 from libc.stddef cimport size_t
 from libc.stdint cimport uint16_t
 from libc.stdlib cimport free
-from libc.string cimport memset
 
 from h3py._speedups.block cimport (
-    block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64, fault_plans, faults_use,
-    h3py_realloc,
+    block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64,
+    fault_plans, faults_use, h3py_realloc,
 )
 from h3py._speedups.core cimport (
-    Core, KNOWN_DATA, KNOWN_MAILED, MARK_ASKED, MARK_BLOCKED, MARK_FIN, MARK_LISTED, MARK_PENDING,
-    MARK_SLOW, MARK_SPACE, Membership, NO_SLOT, ODD_CLOSE, ODD_INDIRECT, PHASE_CLOSING, PHASE_DRAINING,
-    PHASE_GONE, PHASE_LAGGING, PHASE_LIVE, PHASE_PAGING, WAIT_FIN, WAIT_IN, WAIT_OUT, REASON_CLIENT_CLOSED,
-    REASON_ERROR, REASON_LIMIT, REASON_TIMEOUT, ROUND_BYTES, TOLD_CLOSED, TOLD_DATA, TOLD_PAGE,
-    TOLD_SPACE, TRAIT_CHUNKED, TRAIT_CLOSE_FD, TRAIT_INDIRECT, USE_CLOSED, bell_ring, conn_handle, lock_give,
-    lock_take, poller_change, poller_remove, roster_items, set_phase,
+    Core, Membership, NO_SLOT, ROUND_BYTES, WAIT_FIN, WAIT_IN, WAIT_OUT, bell_ring, conn_handle,
+    lock_give, lock_take, poller_change, poller_remove, set_phase,
 )
-from h3py._speedups.groups cimport group_release, roster_add, roster_remove
+from h3py._speedups.marks cimport (
+    KNOWN_DATA, KNOWN_MAILED, MARK_ASKED, MARK_BLOCKED, MARK_FIN, MARK_LISTED, MARK_PENDING,
+    MARK_SLOW, MARK_SPACE, ODD_CLOSE, ODD_INDIRECT, PHASE_CLOSING, PHASE_DRAINING, PHASE_GONE,
+    PHASE_LAGGING, PHASE_PAGING, REASON_CLIENT_CLOSED, REASON_LIMIT, REASON_TIMEOUT, TOLD_CLOSED,
+    TOLD_DATA, TOLD_PAGE, TOLD_SPACE, TRAIT_CHUNKED, TRAIT_CLOSE_FD, TRAIT_INDIRECT, USE_CLOSED,
+)
+from h3py._speedups.members cimport memberships_end
 from h3py._speedups.queue cimport (
     SEND_BLOCKED, SEND_DONE, SEND_PARTLY, SendResult, queue_clear, queue_push, queue_send,
     queue_trim,
@@ -98,6 +99,10 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
                 conn.known |= KNOWN_DATA
                 ring = conn_tell(core, conn, TOLD_DATA)
         lock_give(&core.lock)
+        if conn.blocked_at == 0:
+            # Its owner is to take it soon: what it leaves is slow, or stalls, like a full socket.
+            conn.blocked_at = pump.now_ms
+            stream_due(pump, conn, pump.now_ms + core.options.slow_ms)
         if ring:
             bell_ring(&core.bell)
     if result < 0:
@@ -191,6 +196,9 @@ cdef void end_our_side(Pump* pump, Conn* conn) noexcept nogil:
         stream_finish(pump, conn, REASON_CLIENT_CLOSED)
     else:
         set_phase(conn, PHASE_DRAINING)
+        if conn.deadline > pump.now_ms + pump.core.options.linger_ms:
+            conn.deadline = pump.now_ms + pump.core.options.linger_ms
+        stream_due(pump, conn, conn.deadline)
 
 
 cdef void stream_room(Pump* pump, Conn* conn) noexcept nogil:
@@ -265,53 +273,6 @@ cdef bint stream_flush(Pump* pump, Conn* conn) noexcept nogil:
     return result == SEND_PARTLY and conn.phase != PHASE_GONE
 
 
-cdef int memberships_settle(Pump* pump, Conn* conn) noexcept nogil:
-    """Enter new memberships into their rosters; let go of those that have ended. Lock held.
-
-    Returns -1 without memory, 1 while a membership begins or ends ahead of the
-    stream's position, else 0.
-    """
-    cdef uint32_t i = 0, last
-    cdef int waiting = 0
-    cdef Membership* membership
-    cdef uint64_t position = conn.last if conn.phase != PHASE_LIVE else pump.position
-    while i < conn.member_count:
-        membership = &conn.members[i]
-        if membership.ended and membership.until <= position:
-            roster_remove(pump, conn, i)
-            group_release(pump.core, membership.group)
-            last = conn.member_count - 1
-            if i != last:
-                # The last membership moves: its member in the roster must know.
-                move_membership(pump, conn, last, i)
-            conn.member_count -= 1
-            continue
-        if membership.slot == NO_SLOT and roster_add(pump, conn, i) < 0:
-            return -1
-        if membership.ended or membership.since > position + 1:
-            waiting = 1
-        i += 1
-    return waiting
-
-
-cdef void move_membership(Pump* pump, Conn* conn, uint32_t source, uint32_t to) noexcept nogil:
-    conn.members[to] = conn.members[source]
-    cdef Membership* membership = &conn.members[to]
-    if membership.slot != NO_SLOT:
-        roster_items(&membership.group.rosters[pump.number])[membership.slot].place = to
-
-
-cdef void leave_all(Pump* pump, Conn* conn) noexcept nogil:
-    """End every membership now. Lock held."""
-    cdef uint32_t i
-    for i in range(conn.member_count):
-        if not conn.members[i].ended:
-            conn.members[i].group.members -= 1
-        roster_remove(pump, conn, i)
-        group_release(pump.core, conn.members[i].group)
-    conn.member_count = 0
-
-
 cdef void let_go(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
     """What both ways of ending begin with: the reason, the memberships, the inbox."""
     cdef Core* core = pump.core
@@ -320,7 +281,7 @@ cdef void let_go(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
     lock_take(&core.lock)
     if conn.reason == 0:
         conn.reason = reason
-    leave_all(pump, conn)
+    memberships_end(pump, conn)
     waiting = conn.inbox
     conn.inbox = NULL
     conn.inbox_last = NULL
@@ -347,8 +308,8 @@ cdef void stream_end(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
     set_phase(conn, PHASE_CLOSING)
     if not closing:
         conn.deadline = pump.now_ms + pump.core.options.linger_ms
-    if pump.core.stopping and conn.deadline > pump.core.stop_at_ms:
-        conn.deadline = pump.core.stop_at_ms
+        if pump.stopping and conn.deadline > pump.core.stop_at_ms:
+            conn.deadline = pump.core.stop_at_ms
     stream_due(pump, conn, conn.deadline)
     if conn.traits & TRAIT_CHUNKED and stream_push(pump, conn, block_ref(pump.last_chunk)) < 0:
         block_drop(pump.last_chunk)

@@ -12,6 +12,7 @@ Everything here is called with ``core.lock`` held, unless it says otherwise.
 
 from libc.stdint cimport uint64_t
 
+from h3py._speedups.block cimport Block
 from h3py._speedups.core cimport Conn, Core, Pump
 
 cdef int table_init(Core* core) noexcept nogil
@@ -26,4 +27,5 @@ cdef bint conn_tell(Core* core, Conn* conn, int told) noexcept nogil
 cdef Conn* told_take(Core* core) noexcept nogil
 cdef void told_return(Core* core, Conn* conn) noexcept nogil
 cdef void report(Pump* pump, Conn* conn, int told) noexcept nogil
-cdef void inbox_add(Conn* conn, void* block) noexcept nogil
+cdef void inbox_add(Conn* conn, Block* block) noexcept nogil
+cdef void conn_decide(Core* core, Conn* conn, int reason) noexcept nogil

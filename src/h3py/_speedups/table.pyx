@@ -1,14 +1,12 @@
 """Slots, mailboxes and the outbox: see ``table.pxd``."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from h3py._speedups.block cimport Block, counter_add64
-from h3py._speedups.core cimport (
-    KNOWN_MAILED, KNOWN_TOLD, MAX_SLABS, SLAB_CONNS, USE_FREE, bell_ring, conn_at, lock_give,
-    lock_take,
-)
+from h3py._speedups.core cimport MAX_SLABS, SLAB_CONNS, bell_ring, conn_at, lock_give, lock_take
+from h3py._speedups.marks cimport KNOWN_MAILED, KNOWN_TOLD, USE_FREE
 
 
 cdef int table_init(Core* core) noexcept nogil:
@@ -164,12 +162,23 @@ cdef void report(Pump* pump, Conn* conn, int told) noexcept nogil:
         bell_ring(&pump.core.bell)
 
 
-cdef void inbox_add(Conn* conn, void* piece) noexcept nogil:
+cdef void inbox_add(Conn* conn, Block* block) noexcept nogil:
     """Append a piece that waits for its position (``Block.sequence``)."""
-    cdef Block* block = <Block*> piece
     block.link = NULL
     if conn.inbox_last != NULL:
         conn.inbox_last.link = block
     else:
         conn.inbox = block
     conn.inbox_last = block
+
+
+cdef void conn_decide(Core* core, Conn* conn, int reason) noexcept nogil:
+    """Decide a parked stream's end: it gets what was published so far, and nothing after."""
+    cdef uint32_t i
+    conn.reason = <uint8_t> reason
+    conn.close_at = core.log.head
+    for i in range(conn.member_count):
+        if not conn.members[i].ended:
+            conn.members[i].ended = True
+            conn.members[i].until = core.log.head
+            conn.members[i].group.members -= 1

@@ -5,7 +5,7 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.string cimport memcpy, memset
 
 from h3py._speedups.block cimport counter_add64, fault_plans, faults_use, h3py_malloc
-from h3py._speedups.core cimport GROUP_CHANNEL, GROUP_CLIENT, GROUP_EVERYONE, GROUP_USER
+from h3py._speedups.marks cimport GROUP_CHANNEL, GROUP_CLIENT, GROUP_EVERYONE, GROUP_USER
 from h3py._speedups.groups cimport group_find, group_free, group_hold, group_insert, group_new
 
 from h3py.errors import AllocationError

@@ -18,8 +18,9 @@ The queue then belongs to that call: another writer gets ``WriterBusy``, and a
 ``clear`` from outside is done when the call ends.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, \
-    PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
@@ -28,14 +29,14 @@ from libc.string cimport memcpy
 import os
 
 from h3py._speedups.block cimport (
-    Account, Block, FRAME_TAIL, block_borrow, block_drop, block_iov, block_new, block_size,
-    borrowed_waiting, frame_head_size, frame_head_write, iovec, release_borrowed,
+    Block, FRAME_TAIL, block_borrow, block_drop, block_new, borrowed_waiting, frame_head_size,
+    frame_head_write, iovec, release_borrowed,
 )
 from h3py._speedups.format cimport SSEEvent, event_size, event_write
 from h3py._speedups.queue cimport (
-    Queue, SEND_BLOCKED, SEND_DONE, SEND_FAILED, SEND_LOST, SEND_PARTLY, SendResult, queue_clear,
-    queue_drop_key, queue_drop_oldest, queue_entry, queue_init, queue_push, queue_send, queue_sent,
-    queue_trim, queue_vectors,
+    Queue, SEND_BLOCKED, SEND_DONE, SEND_LOST, SEND_PARTLY, SendResult, queue_clear,
+    queue_drop_oldest, queue_entry, queue_init, queue_push, queue_send, queue_sent, queue_trim,
+    queue_vectors,
 )
 
 from h3py.errors import (
@@ -44,6 +45,8 @@ from h3py.errors import (
 
 # Sends above this give up the GIL: shorter ones take less time than handing it over.
 cdef size_t GIL_FREE_OVER = 16 * 1024
+# A comment, which every client ignores (WHATWG HTML 9.2.6).
+cdef bytes HEARTBEAT = b":\n\n"
 cdef size_t UNBOUNDED = <size_t> -1
 
 
@@ -291,6 +294,21 @@ cdef class WriteQueue:
     cpdef bint send_event(self, int fd, SSEEvent event) except -1:
         """``append_event`` and ``send`` in one call: the way of a driven stream."""
         self.append_event(event)
+        return self.send(fd)
+
+    def heartbeat(self, int fd) -> bool:
+        """Send a comment if nothing is queued and nobody is sending; False if it was not sent.
+
+        Done in one go under the GIL, so it never comes between a writer's bytes, and never
+        waits: what the socket does not take of it stays queued.
+
+        Raises:
+            As ``send``.
+        """
+        if self.busy or self.queue.count > 0:
+            return False
+        self.put(PyBytes_AS_STRING(HEARTBEAT), <size_t> PyBytes_GET_SIZE(HEARTBEAT),
+                 self.queue.framed)
         return self.send(fd)
 
     def take(self, Py_ssize_t at_most=64 * 1024) -> bytes:
