@@ -101,6 +101,33 @@ class ReceivedStream:
         return self._body.take()
 
 
+def dechunked(data: bytes, *, ended: bool = False) -> bytes:
+    """The payload of a chunked body that was read as it is (RFC 9112 section 7.1).
+
+    Args:
+        data: The chunks, from the first one's size on.
+        ended: Whether the last chunk must be there; otherwise it must not.
+
+    Raises:
+        AssertionError: The framing is broken, or the body ends where it should not.
+    """
+    body = bytearray()
+    at = 0
+    while at < len(data):
+        line_end = data.index(b"\r\n", at)
+        size = int(data[at:line_end], 16)
+        begin, at = line_end + 2, line_end + 2 + size
+        assert data[at : at + 2] == b"\r\n", f"a chunk of {size} bytes does not end with CRLF"
+        body += data[begin:at]
+        at += 2
+        if size == 0:
+            assert ended, "the body ended"
+            assert at == len(data), "bytes follow the last chunk"
+            return bytes(body)
+    assert not ended, "the body was cut"
+    return bytes(body)
+
+
 class StreamReader:
     """Reading an event stream with a deadline; subclasses say where bytes come from.
 
