@@ -18,6 +18,7 @@ much is queued, or ends it; no thread does it beside them.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -75,8 +76,11 @@ class SoloStream:
     # -- what a stream asks of its host ----------------------------------------------
 
     def soon(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run it now: there is no loop."""
-        function(*args)
+        """Run it on the loop that the stream was begun on; without one, here and now."""
+        if self._token is None:
+            function(*args)
+        else:
+            self._token.run_sync_soon(functools.partial(function, *args))
 
     def now(self) -> float:
         """The clock's time."""
