@@ -16,6 +16,8 @@ from bench.measures import (
     streams,
 )
 
+_OTHERS = ("sse-starlette", "aiohttp-sse")
+
 
 def _latency(key: str, title: str) -> Figure:
     return Figure(key, title, "ms", False, goals=both(1.2, 1.0), digits=2)
@@ -37,6 +39,7 @@ def _fan_latency(name: str, rate: int, *, many: bool = False) -> Case:
         f"{who}, {rate} events/s, 100-byte data",
         streams("/fan", size=100, rate=rate, many=many),
         (*figures, cpu, cost) if many else figures,
+        others=() if many else _OTHERS,
     )
 
 
@@ -51,6 +54,7 @@ def _one_stream(kib: int, path: str, how: str, goals: dict[str, Goal], name: str
             Figure("gbit", "Gbit/s", "", True, digits=1),
         ),
         contenders=(FLOOR, *OURS) if name == "driven" else (FLOOR, GATHERED, *OURS),
+        others=_OTHERS if name == "driven" else (),
     )
 
 
@@ -74,6 +78,7 @@ CASES: tuple[Case, ...] = (
             Figure("gbit", "Gbit/s", "", True, relative=False, goals=both(1.0), digits=2),
         ),
         contenders=(FLOOR, GATHERED, *OURS),
+        others=_OTHERS,
     ),
     Case(
         "fan-100",
@@ -84,6 +89,7 @@ CASES: tuple[Case, ...] = (
             Figure("cpu", "CPU", "core-s/s", False, goals=both(1.0, 0.9), digits=3),
             Figure("delivered", "delivered", "%", True, relative=False, goals=both(99), digits=1),
         ),
+        others=_OTHERS,
         note="20 % of a 4-core machine are 0.8 core-seconds per second.",
     ),
     _fan_latency("fan-10", 10),
@@ -159,6 +165,7 @@ CASES: tuple[Case, ...] = (
             ),
             Figure("p99", "p99", "ms", False, digits=2),
         ),
+        others=(*_OTHERS, "gthread"),
         note=(
             "The goals are what Starlette on uvicorn (trio) and three times gunicorn's gthread "
             "worker (threads) were seen to reach beside the same floor."
@@ -170,6 +177,7 @@ CASES: tuple[Case, ...] = (
         "streams established: connect, request, first event, close",
         establish,
         (Figure("rate", "streams/s", "", True, relative=False, goals=both(8000, 15000)),),
+        others=_OTHERS,
     ),
     Case(
         "memory-parked",

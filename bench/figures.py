@@ -9,6 +9,12 @@ from typing import Literal
 FLOOR = "floor"
 GATHERED = "gathered"
 OURS = ("trio", "threads")
+OTHERS = {
+    "sse-starlette": "bench.others.starlette_server",
+    "aiohttp-sse": "bench.others.aiohttp_server",
+    "gthread": "bench.others.gthread_server",
+}
+"""Servers to compare with, and the module that runs each; see bench/others."""
 
 Sample = dict[str, float]
 """One measurement of one contender: figures by their key."""
@@ -68,6 +74,7 @@ class Case:
     Attributes:
         measure: Runs one contender once. Called in turn for all of them, round by round.
         contenders: Who takes part, in the order of the table.
+        others: Who else does, where it is installed.
     """
 
     name: str
@@ -76,6 +83,7 @@ class Case:
     measure: Callable[[str, Scale], Sample]
     figures: tuple[Figure, ...]
     contenders: tuple[str, ...] = (FLOOR, *OURS)
+    others: tuple[str, ...] = ()
     note: str = ""
 
 

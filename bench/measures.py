@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.figures import FLOOR, GATHERED, Sample, Scale
+from bench.figures import FLOOR, GATHERED, OTHERS, OURS, Sample, Scale
 from bench.processes import (
     BUILD,
     ClientProcess,
@@ -38,6 +39,8 @@ def server_for(contender: str, **options: float) -> ServerProcess:
         argv = [str(BUILD / "floor"), *arguments]
     elif contender == GATHERED:
         argv = [str(BUILD / "floor"), *arguments, "--gather", "8"]
+    elif contender in OTHERS:
+        argv = [os.environ["BENCH_OTHERS_PYTHON"], "-m", OTHERS[contender], *arguments]
     else:
         argv = [sys.executable, "-m", "bench.server", "--backend", contender, *arguments]
     return ServerProcess(argv, priority=priority)
@@ -90,7 +93,7 @@ def streams(
             if rate:
                 # A server that cannot follow would otherwise look cheap.
                 sample["delivered"] = 100 * sample["rate"] / (rate * count)
-                if contender not in (FLOOR, GATHERED):
+                if contender in OURS:
                     sample["publish_us"] = ask(server, "/publish-cost")["median_us"]
             return sample
 

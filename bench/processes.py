@@ -27,7 +27,7 @@ BUILD = NATIVE / "build"
 SERVER_CORE, CLIENT_CORE = 0, 1
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 START_TIMEOUT_S = 30.0
-END_TIMEOUT_S = 15.0
+END_TIMEOUT_S = 5.0
 
 
 class RunFailed(Exception):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cases import CASES
-from bench.figures import FLOOR, GATHERED, OURS, Case, Figure, Goal
+from bench.figures import FLOOR, GATHERED, OTHERS, OURS, Case, Figure, Goal
 from bench.plot import Bar, bars
 
 # Others' processor time, in cores, above which a measurement is taken again, and remarked on.
@@ -166,6 +166,33 @@ def plots(results: dict[str, Any], folder: Path) -> list[str]:
     return lines
 
 
+def others_table(results: dict[str, Any]) -> list[str]:
+    """What other servers reached in the same runs; nothing where none took part."""
+    lines = []
+    for case in CASES:
+        for figure in case.figures:
+            cells = [
+                number(median(results, case.name, name, figure.key), figure.digits)
+                for name in (FLOOR, *OURS, *OTHERS)
+            ]
+            if any(cells[1 + len(OURS) :]):
+                unit = f", {figure.unit}" if figure.unit else ""
+                lines.append(f"| {case.title}: {figure.title}{unit} | {' | '.join(cells)} |")
+    if not lines:
+        return []
+    names = ["C loop", *(f"h3py {name}" for name in OURS), *OTHERS]
+    return [
+        "## Beside other servers",
+        "",
+        "An empty field: not measured, or the server could not.",
+        "",
+        f"| figure | {' | '.join(names)} |",
+        "|---|" + "---:|" * len(names),
+        *lines,
+        "",
+    ]
+
+
 def disturbances(results: dict[str, Any]) -> list[str]:
     """Which figures are less than they should be: from short rounds, or a machine in use."""
     lines = []
@@ -214,5 +241,6 @@ def write_report(results: dict[str, Any], folder: Path) -> None:
             for contender, failure in result["failures"].items():
                 remarks.append(f"- {case.title}, {contender}: `{failure.splitlines()[0]}`")
         text.append("")
+    text += others_table(results)
     text += ["## Remarks", "", *remarks, *disturbances(results)]
     (folder / "README.md").write_text("\n".join(text).rstrip() + "\n")

@@ -161,7 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     wanted = options.contenders.split(",") if options.contenders else None
     failed = False
     for case in chosen(options.only):
-        contenders = [name for name in case.contenders if wanted is None or name in wanted]
+        everyone = (*case.contenders, *(case.others if "BENCH_OTHERS_PYTHON" in os.environ else ()))
+        contenders = [name for name in everyone if wanted is None or name in wanted]
         if not contenders:
             continue
         began = time.monotonic()

@@ -17,9 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.support import DEADLINE_S, HEAD, Run, read_request, serving
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.bench.support import DEADLINE_S, HEAD, ROOT, Run, read_request, serving
 
 
 @pytest.fixture(scope="session")
