@@ -9,6 +9,7 @@ deadline, everything joined.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -107,7 +108,12 @@ class _Background:
         self._settled = threading.Event()
         self._server: Server | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="h3py-server", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run,
+            args=(self._run,),
+            name="h3py-server",
+            daemon=True,
+        )
 
     def start(self) -> Server:
         self._thread.start()

@@ -17,8 +17,11 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from h3py._speedups.block cimport Block, iovec
 
 cdef enum:
-    # Entries of one sendmsg; the kernel's bound is 1,024.
+    # Entries of a pump's sendmsg; the kernel's bound is 1,024.
     SEND_VECTORS = 256
+    # Entries of a driven stream's: few, as they are on the stack of a thread that may wait
+    # for days, and a page touched once is kept.
+    SEND_VECTORS_DRIVEN = 16
     # A ring that is needed at all starts with this many entries.
     RING_FIRST = 8
 
@@ -42,7 +45,9 @@ cdef struct Queue:
 cdef void queue_init(Queue* queue, bint framed) noexcept nogil
 cdef int queue_reserve(Queue* queue, uint32_t entries) noexcept nogil
 cdef void queue_sent(Queue* queue, size_t sent) noexcept nogil
-cdef SendResult queue_send(Queue* queue, int fd, size_t at_most, int* error) noexcept nogil
+cdef SendResult queue_send(
+    Queue* queue, int fd, size_t at_most, iovec* vectors, int room, int* error
+) noexcept nogil
 cdef int queue_vectors(Queue* queue, size_t at_most, iovec* out, int room) noexcept nogil
 cdef uint32_t queue_drop_oldest(Queue* queue, size_t limit) noexcept nogil
 cdef uint32_t queue_drop_key(Queue* queue, uint64_t key) noexcept nogil

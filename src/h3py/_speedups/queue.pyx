@@ -93,9 +93,13 @@ cdef int queue_vectors(Queue* queue, size_t at_most, iovec* out, int room) noexc
     return filled
 
 
-cdef SendResult queue_send(Queue* queue, int fd, size_t at_most, int* error) noexcept nogil:
-    """Send from the front until empty, blocked, failed, or ``at_most`` bytes have left."""
-    cdef iovec vectors[SEND_VECTORS]
+cdef SendResult queue_send(
+    Queue* queue, int fd, size_t at_most, iovec* vectors, int room, int* error
+) noexcept nogil:
+    """Send from the front until empty, blocked, failed, or ``at_most`` bytes have left.
+
+    ``vectors`` is the caller's room for one sendmsg, at least 3 entries.
+    """
     cdef size_t taken = 0
     cdef ssize_t sent
     cdef int count, i
@@ -103,7 +107,7 @@ cdef SendResult queue_send(Queue* queue, int fd, size_t at_most, int* error) noe
     while queue.count > 0:
         if taken >= at_most:
             return SEND_PARTLY
-        count = queue_vectors(queue, at_most - taken, vectors, SEND_VECTORS)
+        count = queue_vectors(queue, at_most - taken, vectors, room)
         offered = 0
         for i in range(count):
             offered += vectors[i].iov_len

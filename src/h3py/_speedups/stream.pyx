@@ -6,7 +6,7 @@ from libc.stdint cimport uint16_t
 from libc.stdlib cimport free
 
 from h3py._speedups.block cimport (
-    block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64,
+    iovec, block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64,
     fault_plans, faults_use, h3py_realloc,
 )
 from h3py._speedups.core cimport (
@@ -21,8 +21,8 @@ from h3py._speedups.marks cimport (
 )
 from h3py._speedups.members cimport memberships_end
 from h3py._speedups.queue cimport (
-    SEND_BLOCKED, SEND_DONE, SEND_PARTLY, SendResult, queue_clear, queue_push, queue_send,
-    queue_trim,
+    SEND_BLOCKED, SEND_DONE, SEND_PARTLY, SEND_VECTORS, SendResult, queue_clear, queue_push,
+    queue_send, queue_trim,
 )
 from h3py._speedups.table cimport conn_tell, report
 
@@ -243,7 +243,8 @@ cdef bint stream_flush(Pump* pump, Conn* conn) noexcept nogil:
         return False
     before = conn.queue.bytes
     room = conn.queue.room
-    result = queue_send(&conn.queue, conn.fd, ROUND_BYTES, &error)
+    result = queue_send(
+        &conn.queue, conn.fd, ROUND_BYTES, <iovec*> pump.scratch, SEND_VECTORS, &error)
     counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
     if conn.queue.bytes < before:
         counter_store64(&conn.sent_bytes, conn.sent_bytes + <int64_t> (before - conn.queue.bytes))

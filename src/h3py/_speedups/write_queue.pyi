@@ -1,5 +1,6 @@
-from collections.abc import Buffer
 from typing import final
+
+from typing_extensions import Buffer
 
 from h3py._speedups.format import SSEEvent
 

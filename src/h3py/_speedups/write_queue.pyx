@@ -34,9 +34,9 @@ from h3py._speedups.block cimport (
 )
 from h3py._speedups.format cimport SSEEvent, event_size, event_write
 from h3py._speedups.queue cimport (
-    Queue, SEND_BLOCKED, SEND_DONE, SEND_LOST, SEND_PARTLY, SendResult, queue_clear,
-    queue_drop_oldest, queue_entry, queue_init, queue_push, queue_send, queue_sent, queue_trim,
-    queue_vectors,
+    Queue, SEND_BLOCKED, SEND_DONE, SEND_LOST, SEND_PARTLY, SEND_VECTORS_DRIVEN, SendResult,
+    queue_clear, queue_drop_oldest, queue_entry, queue_init, queue_push, queue_send, queue_sent,
+    queue_trim, queue_vectors,
 )
 
 from h3py.errors import (
@@ -264,6 +264,7 @@ cdef class WriteQueue:
         """
         cdef int error = 0
         cdef SendResult result
+        cdef iovec[SEND_VECTORS_DRIVEN] vectors
         self.begin()
         if self.queue.count == 0:
             return True
@@ -271,9 +272,11 @@ cdef class WriteQueue:
         self.gathering = NULL
         if self.release_gil or self.queue.bytes > GIL_FREE_OVER:
             with nogil:
-                result = queue_send(&self.queue, fd, UNBOUNDED, &error)
+                result = queue_send(
+                    &self.queue, fd, UNBOUNDED, vectors, SEND_VECTORS_DRIVEN, &error)
         else:
-            result = queue_send(&self.queue, fd, UNBOUNDED, &error)
+            result = queue_send(
+                &self.queue, fd, UNBOUNDED, vectors, SEND_VECTORS_DRIVEN, &error)
         self.busy = False
         if self.clear_wanted:
             self.clear_wanted = False

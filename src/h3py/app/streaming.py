@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Generator
-from inspect import isasyncgen, isgenerator
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -54,9 +53,9 @@ def run_stream(event: H3Event, value: Any) -> Generator[Step, Any, None]:
         HTTPError: The stream could not begin (503); nothing was sent.
     """
     try:
-        if isgenerator(value):
+        if isinstance(value, Generator):
             yield call_in(event, _write_generator, event, value)
-        elif isasyncgen(value):
+        elif isinstance(value, AsyncGenerator):
             yield await_in(event, _write_async_generator, event, value)
         elif value is not None:
             run_in(event, value.__h3_attach__, event)
@@ -135,10 +134,10 @@ def _failed(event: H3Event, start: StreamStart, error: Exception) -> None:
         return
     _log.error(
         "the stream of %s %s failed",
-        event.method,
-        event.path,
+        event.request.method,
+        event.request.path,  # as it was sent: decoded, it could begin a line of its own
         exc_info=error,
-        extra={"method": event.method, "path": event.path},
+        extra={"method": event.request.method, "path": event.request.path},
     )
     stream.finish(CloseReason.ERROR)
 

@@ -118,9 +118,9 @@ class ThreadServer(Server):
     def sweep(self) -> None:
         """Besides what ``Server`` looks for: requests that no worker came for in time."""
         super().sweep()
-        for _, args, _ in self.workers.overdue():
-            conversation, requests = args
-            conversation.refuse(requests[0])
+        for job in self.workers.overdue():
+            assert isinstance(job.connection, ThreadConversation)
+            job.connection.refuse(job.requests[0])
 
     def _accept(self, acceptor: Acceptor, listener: socket.socket) -> None:
         for wire, address in acceptor.accept(listener):
@@ -177,7 +177,7 @@ class ThreadConversation(Conversation):
         else:
             if requests:
                 self.deadline = None
-                self.server.workers.submit(self.answer_all, self, requests)
+                self.server.workers.submit(self, requests)
             elif self.over:
                 self.answer_error()
                 self.finish()
@@ -224,20 +224,19 @@ class ThreadConversation(Conversation):
 
     # -- in a worker ---------------------------------------------------------------
 
-    @staticmethod
-    def answer_all(conversation: ThreadConversation, requests: list[Request]) -> None:
+    def answer_all(self, requests: list[Request]) -> None:
         """Answer complete requests in order; then give the connection back."""
         try:
-            conversation._answer_all(requests)
+            self._answer_all(requests)
         except (ConnectionClosed, WriteError):
-            conversation.abort()
+            self.abort()
         except BaseException:
-            conversation.abort()
+            self.abort()
             raise
         finally:
-            if conversation.stream is not None:
+            if self.stream is not None:
                 # Whatever its handler did, nobody drives the stream any more.
-                conversation.stream.finish(CloseReason.ERROR)
+                self.stream.finish(CloseReason.ERROR)
 
     def _answer_all(self, requests: list[Request]) -> None:
         while True:

@@ -16,16 +16,31 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from h3py.errors import HTTPError
 
 if TYPE_CHECKING:
+    from h3py.http import Request
     from h3py.options import ServeOptions
 
 _log = logging.getLogger("h3py.server")
 
-Job = tuple[Callable[..., Any], tuple[Any, ...], float]
+
+class Answerer(Protocol):
+    """A connection whose complete requests a worker answers."""
+
+    def answer_all(self, requests: list[Request]) -> None:
+        """Answer them in order, and see to what becomes of the connection."""
+
+
+class Job(NamedTuple):
+    """Requests that wait for a worker, and since when."""
+
+    connection: Answerer
+    requests: list[Request]
+    since: float
 
 
 class WorkerPool:
@@ -42,6 +57,7 @@ class WorkerPool:
         self._streams = 0  # that stream
         self._stopping = False
         self._local = threading.local()
+        self._context = copy_context()
 
     @property
     def free(self) -> int:
@@ -49,10 +65,10 @@ class WorkerPool:
         with self._lock:
             return self._options.workers - self._threads + self._idle - len(self._jobs)
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have ``function(*args)`` run by a worker, as soon as one is free."""
+    def submit(self, connection: Answerer, requests: list[Request]) -> None:
+        """Have a connection's requests answered by a worker, as soon as one is free."""
         with self._lock:
-            self._jobs.append((function, args, self._now()))
+            self._jobs.append(Job(connection, requests, self._now()))
             if self._idle >= len(self._jobs):
                 self._work.notify()
             elif self._threads < self._options.workers:
@@ -63,7 +79,7 @@ class WorkerPool:
         with self._lock:
             limit = self._now() - self._options.worker_wait_s
             late = []
-            while self._jobs and self._jobs[0][2] <= limit:
+            while self._jobs and self._jobs[0].since <= limit:
                 late.append(self._jobs.popleft())
             return late
 
@@ -97,7 +113,10 @@ class WorkerPool:
     def _start_thread(self) -> None:
         """With the lock held."""
         self._threads += 1
-        threading.Thread(target=self._loop, name="h3py-worker", daemon=True).start()
+        # Not the starter's context: that may be a request's.
+        threading.Thread(
+            target=self._context.copy().run, args=(self._loop,), name="h3py-worker", daemon=True
+        ).start()
 
     def _loop(self) -> None:
         local = self._local
@@ -110,9 +129,9 @@ class WorkerPool:
                     self._idle += 1
                     self._work.wait()
                     self._idle -= 1
-                function, args, _ = self._jobs.popleft()
+                connection, requests, _ = self._jobs.popleft()
             try:
-                function(*args)
+                connection.answer_all(requests)
             except Exception:  # noqa: BLE001  # logged; the worker goes on
                 _log.exception("a worker's connection failed")
             if getattr(local, "streaming", False):
