@@ -41,6 +41,16 @@ def measure_calmly(case: Case, contender: str, scale: Scale) -> Sample:
     return best
 
 
+def load_of(sample: Sample) -> str:
+    """Who used how much of the cores: whether a figure is the server's, the client's or others'."""
+    shares = [
+        f"{name} {sample[key]:.2f}"
+        for name, key in (("server", "cpu"), ("client", "client_cpu"), ("others", "foreign_cpu"))
+        if key in sample
+    ]
+    return f"  (cores: {', '.join(shares)})" if shares else ""
+
+
 def run_case(case: Case, contenders: list[str], scale: Scale) -> dict[str, Any]:
     """All rounds of one case: the samples of each contender, and their medians."""
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
@@ -61,7 +71,8 @@ def run_case(case: Case, contenders: list[str], scale: Scale) -> dict[str, Any]:
                 for figure in case.figures
                 if figure.key in sample
             )
-            print(f"  {case.name} [{number + 1}/{scale.rounds}] {contender}: {shown}", flush=True)
+            where = f"{case.name} [{number + 1}/{scale.rounds}] {contender}"
+            print(f"  {where}: {shown}{load_of(sample)}", flush=True)
     return {
         "scale": scale.name,
         "failures": failures,
