@@ -100,6 +100,26 @@ class BaseConnection:
         self.queue.append_raw(head)
         self.flush()
 
+    def write_chunk_nowait(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue one chunk of the stream; it leaves when the buffer fills, or on ``flush``.
+
+        Args:
+            data: ``bytes`` above ``reference_over_bytes`` are kept by reference, not copied.
+
+        Raises:
+            BufferFull: No room, even after sending what the socket takes; nothing was taken.
+            ConnectionClosed, NotStreamingMode: As ``send_event``.
+        """
+        if self.state is not ConnectionState.STREAMING:
+            self._refuse()
+        try:
+            self.queue.append(data)
+        except BufferFull:
+            self.wire.send(self.queue)
+            self.queue.append(data)
+        if self.queue.queued_bytes >= self.buffer_bytes:
+            self.wire.send(self.queue)
+
     def send_event(self, event: SSEEvent) -> bool:
         """Queue one event, whole, and send what the socket takes now.
 
@@ -161,14 +181,6 @@ class BaseConnection:
         gone.register(self.wire.fd, select.POLLHUP | select.POLLERR | _POLLRDHUP)
         return not gone.poll(0)
 
-    def _append(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue one chunk, making room by a send where there is none."""
-        try:
-            self.queue.append(data)
-        except BufferFull:
-            self.wire.send(self.queue)
-            self.queue.append(data)
-
     def _refuse(self) -> None:
         if self.state is ConnectionState.INIT:
             raise NotStreamingMode("begin the stream before writing chunks")
@@ -202,20 +214,8 @@ class TrioConnection(BaseConnection):
     wire: Wire
 
     def write_chunk(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue one chunk of the stream; it leaves when the buffer fills, or on ``flush``.
-
-        Args:
-            data: ``bytes`` above ``reference_over_bytes`` are kept by reference, not copied.
-
-        Raises:
-            BufferFull: No room; nothing was taken. ``await drain()`` and try again.
-            ConnectionClosed, NotStreamingMode: As ``send_event``.
-        """
-        if self.state is not ConnectionState.STREAMING:
-            self._refuse()
-        self._append(data)
-        if self.queue.queued_bytes >= self.buffer_bytes:
-            self.wire.send(self.queue)
+        """``write_chunk_nowait``: on ``BufferFull``, ``await drain()`` and try again."""
+        self.write_chunk_nowait(data)
 
     def abort(self) -> None:
         """As for all connections; whoever waits for the descriptor on the loop is told first.
@@ -275,17 +275,13 @@ class ThreadConnection(BaseConnection):
         Raises:
             BufferFull: There was no room in that time; nothing was taken.
         """
-        if self.state is not ConnectionState.STREAMING:
-            self._refuse()
         try:
-            self._append(data)
+            self.write_chunk_nowait(data)
         except BufferFull:
             # Room for one piece may need less than an empty queue, but a socket that takes
             # any takes much: waiting for the exact byte would only cost more calls.
             self.drain(self.write_timeout_s)
-            self.queue.append(data)
-        if self.queue.queued_bytes >= self.buffer_bytes:
-            self.wire.send(self.queue)
+            self.write_chunk_nowait(data)
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Wait until the queue is empty.

@@ -219,7 +219,7 @@ class Stream:
         comment = format_comment(text)
         try:
             if self.state is StreamState.DRIVEN and self.close_reason is None:
-                self.connection.write_chunk(comment)  # type: ignore[union-attr]
+                self.connection.write_chunk_nowait(comment)  # type: ignore[union-attr]
                 self.flush()
             else:
                 self._send_parked(comment)

@@ -191,18 +191,8 @@ class MemoryConnection(BaseConnection):
         self.peer = MemoryPeer(wire, deadline_s=deadline_s)
 
     def write_chunk(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue one chunk of the stream; it leaves when the buffer fills, or on ``flush``.
-
-        Raises:
-            BufferFull: No room; nothing was taken. ``await drain()`` and try again.
-            ConnectionClosed: The connection is closed, or the peer has gone.
-            NotStreamingMode: Before ``begin_stream``.
-        """
-        if self.state is not ConnectionState.STREAMING:
-            self._refuse()
-        self._append(data)
-        if self.queue.queued_bytes >= self.buffer_bytes:
-            self.wire.send(self.queue)
+        """``write_chunk_nowait``: on ``BufferFull``, ``await drain()`` and try again."""
+        self.write_chunk_nowait(data)
 
     async def drain(self) -> None:
         """Wait until the queue is empty.
