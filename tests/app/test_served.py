@@ -86,7 +86,7 @@ def make_app(backend: Backend) -> H3:
 
 @pytest.fixture
 def address(serve_app: Any, backend: Backend) -> Any:
-    return serve_app(make_app(backend)).addresses[0]
+    return serve_app(make_app(backend), retry_ms=None).addresses[0]
 
 
 def ask(address: Any, target: str) -> Reply:

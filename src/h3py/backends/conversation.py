@@ -13,10 +13,12 @@ to be closed gently, or ``abort`` closes it at once.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from h3py._speedups.format import SSEEvent, format_event
 from h3py.backends.proxies import client_and_scheme
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, wait_for
@@ -37,6 +39,7 @@ from h3py.http import (
     RequestParser,
     Response,
     asks_close,
+    encode_chunk,
     encode_error,
     encode_response,
     encode_stream_head,
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
     from h3py.wire import Wire
 
 READ_BYTES = 64 * 1024
+# Clients that lost their streams together are not to come back together.
+RETRY_JITTER = 0.2
 
 _log = logging.getLogger("h3py.server")
 
@@ -315,7 +320,9 @@ class ConversationExchange:
                 connection.begin_stream(head, chunked=False)
                 stream.finish(CloseReason.HANDLER_DONE)
             else:
-                connection.begin_stream(head, chunked=request.version >= HTTP_11)
+                chunked = request.version >= HTTP_11
+                head += opening(server.options.retry_ms, chunked=chunked)
+                connection.begin_stream(head, chunked=chunked)
         except (ConnectionClosed, WriteError):
             stream.end(CloseReason.CLIENT_CLOSED)
         return StreamStart(stream)
@@ -379,6 +386,15 @@ _SPENT.feed_eof()
 def plain_response(status: int, text: bytes, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """A short answer in plain text, from the backend itself."""
     return Response(status, [("content-type", "text/plain; charset=utf-8"), *headers], text)
+
+
+def opening(retry_ms: int | None, *, chunked: bool) -> bytes:
+    """What follows a stream's head at once: when the client is to come back, if it must."""
+    if retry_ms is None:
+        return b""
+    spread = random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
+    event = format_event(SSEEvent(retry=round(retry_ms * spread)))
+    return encode_chunk(event) if chunked else event
 
 
 def _failure() -> Response:
