@@ -2,7 +2,8 @@
 
 By cause, not by clock: the handler sends event n+1 only after a second request has released it, and
 the test makes that request only after curl has printed event n. If anything on the way waited for
-more bytes, curl would print nothing and the test would end at its deadline.
+more bytes, curl would print nothing and the test would end at its deadline. (Heads are looked for
+in what `-v` says: with `-i`, curl itself keeps them back until a body comes.)
 """
 
 from __future__ import annotations
@@ -84,10 +85,10 @@ def test_curl_sees_an_event_before_the_next_is_sent(
     parked: list[Any] = []
     server = serve_app(released_app(parked))
     with (
-        Program(["curl", "-sN", "-i", f"{server.url}/{way}"]) as curl,
+        Program(["curl", "-sNv", f"{server.url}/{way}"]) as curl,
         Client(server.addresses[0]) as releaser,
     ):
-        curl.wait_for_line("^HTTP/1.1 200 OK")
+        curl.wait_for_line("^< HTTP/1.1 200 OK")
         if way == "parked":
             wait_until(lambda: parked)
         for number in range(COUNT):
@@ -102,10 +103,10 @@ def test_curl_sees_an_event_before_the_next_is_sent(
 def test_the_head_of_a_stream_leaves_at_once(serve_app: Callable[..., Any]) -> None:
     """Before any event: an open stream that says nothing yet is known to be open."""
     server = serve_app(released_app([]))
-    with Program(["curl", "-sN", "-i", f"{server.url}/generator"]) as curl:
-        curl.wait_for_line("^HTTP/1.1 200 OK")
-        curl.wait_for_line("(?i)^content-type: text/event-stream")
-        curl.wait_for_line("(?i)^x-accel-buffering: no")
+    with Program(["curl", "-sNv", f"{server.url}/generator"]) as curl:
+        curl.wait_for_line("^< HTTP/1.1 200 OK")
+        curl.wait_for_line("(?i)^< content-type: text/event-stream")
+        curl.wait_for_line("(?i)^< x-accel-buffering: no")
 
 
 def test_curl_sees_a_clean_end_when_the_server_stops(serve_app: Callable[..., Any]) -> None:

@@ -78,7 +78,7 @@ def test_a_large_event_arrives_whole(serve_app: Serve, page: Any) -> None:
 
     server = serve_app(app_with(stream))
     page.goto(server.url)
-    page.wait_for_function("got.length >= 2")
+    page.wait_for_function("() => got.length >= 2")
     assert page.evaluate("got[0][1].length") == len(large)
     assert page.evaluate("text => got[0][1] === text", large)
 
@@ -143,7 +143,7 @@ def test_204_tells_it_not_to_come_back(serve_app: Serve, page: Any, errors: list
 
     server = serve_app(app_with(stream))
     page.goto(server.url)
-    page.wait_for_function("states.includes('closed')")
+    page.wait_for_function("() => states.includes('closed')")
     assert page.evaluate("got") == [["tick", "only", ""]]
     assert len(asked) == 2
     errors.clear()  # Chromium complains of the 204 itself
