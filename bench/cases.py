@@ -230,5 +230,6 @@ CASES: tuple[Case, ...] = (
             Figure("idle_p99", "p99, idle", "ms", False, digits=3),
             Figure("p99", "p99, busy", "ms", False, digits=3),
         ),
+        contenders=OURS,
     ),
 )

@@ -201,11 +201,14 @@ def gets_while_broadcasting(contender: str, scale: Scale) -> Sample:
 
 
 def growth(contender: str, _scale: Scale) -> Sample:
-    """By how much the server grows between event 100,000 and 1,100,000 of one parked stream."""
+    """By how much the server grows while a parked stream gets a million events.
+
+    It has had some hundred thousand before, so that the log is full.
+    """
     with server_for(contender, size=100, rate=0, streams=1) as server:
         client = ClientProcess(
             server, "streams", "--path", "/fan?user={i}", "--events", "1000000",
-            "--warmup", "1", "--duration", "60", priority=priority,
+            "--warmup", "3", "--duration", "60", priority=priority,
         )  # fmt: skip
         with client:
             client.until("begin")
