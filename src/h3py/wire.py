@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from h3py._speedups.write_queue import WriteQueue
@@ -22,6 +23,8 @@ from h3py.errors import ConnectionClosed, WriteError
 if TYPE_CHECKING:
     from h3py._speedups.format import SSEEvent
 
+# A comment, which every client ignores (WHATWG HTML 9.2.6).
+HEARTBEAT = b":\n\n"
 # What one TLS record carries (RFC 8446 section 5.1).
 RECORD_BYTES = 16 * 1024
 
@@ -81,6 +84,14 @@ class PlainWire:
         """Queue one event and send what the socket takes now."""
         return queue.send_event(self.fd, event)
 
+    def send_rest(self, queue: WriteQueue) -> None:
+        """Send what the writer has left, unless it is sending; not the writer's to call."""
+        queue.send_rest(self.fd)
+
+    def heartbeat(self, queue: WriteQueue) -> None:
+        """Send a comment, if nothing is queued and nobody is sending; not the writer's to call."""
+        queue.heartbeat(self.fd)
+
     @property
     def unsent(self) -> bool:
         """Whether the wire itself holds bytes back; a plain one never does."""
@@ -108,7 +119,7 @@ class PlainWire:
 class TLSWire(PlainWire):
     """A socket under TLS, server side."""
 
-    __slots__ = ("_incoming", "_outgoing", "_pending", "_tls")
+    __slots__ = ("_incoming", "_outgoing", "_pending", "_sending", "_tls")
 
     tls = True
 
@@ -118,6 +129,8 @@ class TLSWire(PlainWire):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._pending = b""
+        # The server's sweep sends too, what a driver that sleeps has left.
+        self._sending = threading.Lock()
 
     def handshake(self) -> bool:
         """One step of the handshake; True when it is complete.
@@ -165,6 +178,10 @@ class TLSWire(PlainWire):
 
     def send(self, queue: WriteQueue) -> bool:
         """As ``PlainWire.send``, encrypted a record at a time."""
+        with self._sending:
+            return self._send(queue)
+
+    def _send(self, queue: WriteQueue) -> bool:
         while self._flush():
             if queue.queued_bytes == 0:
                 return True
@@ -175,6 +192,24 @@ class TLSWire(PlainWire):
         """Queue one event and send what the socket takes now."""
         queue.append_event(event)
         return self.send(queue)
+
+    def send_rest(self, queue: WriteQueue) -> None:
+        """As ``PlainWire.send_rest``."""
+        if self._sending.acquire(blocking=False):
+            try:
+                self._send(queue)
+            finally:
+                self._sending.release()
+
+    def heartbeat(self, queue: WriteQueue) -> None:
+        """As ``PlainWire.heartbeat``."""
+        if self._sending.acquire(blocking=False):
+            try:
+                if queue.queued_bytes == 0 and not self.unsent:
+                    queue.append(HEARTBEAT)
+                self._send(queue)
+            finally:
+                self._sending.release()
 
     def send_bytes(self, data: bytes) -> bool:
         """Encrypt ``data`` and send what the socket takes now; True when all of it has left."""

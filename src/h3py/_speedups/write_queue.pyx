@@ -214,22 +214,22 @@ cdef class WriteQueue:
             self.put_object(data, False)
 
     def append_end(self, data) -> None:
-        """Queue the last bytes of a body, whatever the cap: a stream that is full must end, too."""
+        """Queue the last bytes of a body, or a whole response, whatever the limits.
+
+        A stream that is full must end, too; and a response is no event.
+
+        Raises:
+            AllocationError: No memory; nothing was taken.
+            WriterBusy: Another thread is in ``send``.
+        """
         cdef size_t cap = self.max_bytes
-        self.max_bytes = <size_t> -1
+        cdef size_t largest = self.max_event_bytes
+        self.max_bytes = self.max_event_bytes = <size_t> -1
         try:
             self.append_raw(data)
         finally:
             self.max_bytes = cap
-
-    def append_end(self, data) -> None:
-        """Queue a few bytes that end the body, whatever the cap says: its last chunk."""
-        self.begin()
-        cdef char* at
-        cdef bytes end = bytes(data)
-        if end:
-            at = self.room_for(<size_t> PyBytes_GET_SIZE(end), 0)
-            memcpy(at, PyBytes_AS_STRING(end), <size_t> PyBytes_GET_SIZE(end))
+            self.max_event_bytes = largest
 
     cpdef Py_ssize_t append_event(self, SSEEvent event) except -1:
         """Format an event into the queue, whole; returns its size in bytes without framing.
@@ -262,37 +262,8 @@ cdef class WriteQueue:
             WriteError: The kernel refused for another reason.
             WriterBusy: Another thread is in ``send``.
         """
-        cdef int error = 0
-        cdef SendResult result
-        cdef iovec[SEND_VECTORS_DRIVEN] vectors
         self.begin()
-        if self.queue.count == 0:
-            return True
-        self.busy = True
-        self.gathering = NULL
-        if self.release_gil or self.queue.bytes > GIL_FREE_OVER:
-            with nogil:
-                result = queue_send(
-                    &self.queue, fd, UNBOUNDED, vectors, SEND_VECTORS_DRIVEN, &error)
-        else:
-            result = queue_send(
-                &self.queue, fd, UNBOUNDED, vectors, SEND_VECTORS_DRIVEN, &error)
-        self.busy = False
-        if self.clear_wanted:
-            self.clear_wanted = False
-            queue_clear(&self.queue)
-        if self.queue.count == 0:
-            queue_trim(&self.queue)
-        if borrowed_waiting():
-            release_borrowed()
-        if result == SEND_DONE:
-            return True
-        if result == SEND_BLOCKED or result == SEND_PARTLY:
-            return self.queue.count == 0
-        cause = OSError(error, os.strerror(error))
-        if result == SEND_LOST:
-            raise ConnectionClosed(f"the peer closed the connection: {cause.strerror}") from cause
-        raise WriteError(f"the system refused a write: {cause.strerror}") from cause
+        return send_now(self, fd, self.release_gil or self.queue.bytes > GIL_FREE_OVER)
 
     cpdef bint send_event(self, int fd, SSEEvent event) except -1:
         """``append_event`` and ``send`` in one call: the way of a driven stream."""
@@ -312,7 +283,17 @@ cdef class WriteQueue:
             return False
         self.put(PyBytes_AS_STRING(HEARTBEAT), <size_t> PyBytes_GET_SIZE(HEARTBEAT),
                  self.queue.framed)
-        return self.send(fd)
+        return send_now(self, fd, False)
+
+    def send_rest(self, int fd) -> bool:
+        """Send what a writer has left queued, unless it is sending; True when nothing is left.
+
+        For others than the writer: done in one go under the GIL, like ``heartbeat``.
+
+        Raises:
+            As ``send``.
+        """
+        return not self.busy and send_now(self, fd, False)
 
     def take(self, Py_ssize_t at_most=64 * 1024) -> bytes:
         """Remove and return up to ``at_most`` unsent bytes, for a transport without a descriptor.
@@ -371,3 +352,35 @@ cdef class WriteQueue:
         events = queue_clear(&self.queue)
         release_borrowed()
         return events
+
+
+cdef bint send_now(WriteQueue self, int fd, bint free_gil) except -1:
+    """``WriteQueue.send``; nobody else may be sending."""
+    cdef int error = 0
+    cdef SendResult result
+    cdef iovec[SEND_VECTORS_DRIVEN] vectors
+    if self.queue.count == 0:
+        return True
+    self.gathering = NULL
+    if free_gil:
+        self.busy = True
+        with nogil:
+            result = queue_send(&self.queue, fd, UNBOUNDED, vectors, SEND_VECTORS_DRIVEN, &error)
+        self.busy = False
+    else:
+        result = queue_send(&self.queue, fd, UNBOUNDED, vectors, SEND_VECTORS_DRIVEN, &error)
+    if self.clear_wanted:
+        self.clear_wanted = False
+        queue_clear(&self.queue)
+    if self.queue.count == 0:
+        queue_trim(&self.queue)
+    if borrowed_waiting():
+        release_borrowed()
+    if result == SEND_DONE:
+        return True
+    if result == SEND_BLOCKED or result == SEND_PARTLY:
+        return self.queue.count == 0
+    cause = OSError(error, os.strerror(error))
+    if result == SEND_LOST:
+        raise ConnectionClosed(f"the peer closed the connection: {cause.strerror}") from cause
+    raise WriteError(f"the system refused a write: {cause.strerror}") from cause

@@ -4,10 +4,14 @@ The pumps do this for parked streams. A driven stream belongs to a handler that
 may sleep for an hour, so the sweep does it for them: from the backend's own
 thread, a few times a second, on the injected clock.
 
+- *left behind*: the last send did not take all, and the handler has gone to sleep:
+  what is queued is sent on.
 - *idle*: nothing was sent for ``heartbeat_s``: a comment is sent, if the queue is
   empty and nobody is sending.
-- *slow*: a send has been waiting for ``slow_write_s``: warned of and counted once
-  per episode; after ``stall_timeout_s`` the stream ends with ``slow``.
+- *slow*: a send has been waiting, or what is queued has not moved, for
+  ``slow_write_s``: warned of and counted once per episode; what has not moved at
+  all for ``stall_timeout_s`` ends the stream with ``slow``. A large event that a
+  client takes its time for moves.
 - *dead*: bytes are unacknowledged and the last acknowledgement is older than
   ``heartbeat_misses`` heartbeats: it ends with ``timeout``. A peer with a closed
   window still answers probes, so it is slow, not dead.
@@ -21,7 +25,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from h3py.close_reason import CloseReason
-from h3py.errors import ConnectionClosed, WriteError
 
 if TYPE_CHECKING:
     from h3py.backends.server import Server
@@ -37,17 +40,18 @@ _LAST_ACK_AT = 56
 def look_after(server: Server, stream: Stream, now: float) -> None:
     """One look at one driven stream."""
     options = server.options
-    blocked = stream.blocked_since
-    if blocked is not None:
-        if options.stall_timeout_s is not None and now - blocked >= options.stall_timeout_s:
-            stream.end(CloseReason.SLOW)
-            return
-        if now - blocked >= options.slow_write_s and not stream.slow:
-            stream.slow = True
-            server.found_slow(stream)
-    if options.heartbeat_s is None:
+    if stream.queued_bytes:
+        stream.look_after(heartbeat=False)
+    stalled_s = _stalled_s(stream, now)
+    if options.stall_timeout_s is not None and stalled_s >= options.stall_timeout_s:
+        stream.end(CloseReason.SLOW)
         return
-    if now - stream.looked_at < options.heartbeat_s:
+    blocked = stream.blocked_since
+    behind_s = stalled_s if blocked is None else max(stalled_s, now - blocked)
+    if behind_s > 0 and behind_s >= options.slow_write_s and not stream.slow:
+        stream.slow = True
+        server.found_slow(stream)
+    if options.heartbeat_s is None or now - stream.looked_at < options.heartbeat_s:
         return
     idle = stream.event_count == stream.looked_count
     stream.looked_at = now
@@ -57,11 +61,25 @@ def look_after(server: Server, stream: Stream, now: float) -> None:
         return  # it has just ended
     if is_dead(connection.wire.sock, options.heartbeat_s * options.heartbeat_misses):
         stream.end(CloseReason.TIMEOUT)
-    elif idle and connection.streaming and not connection.wire.tls:
-        try:
-            connection.queue.heartbeat(connection.wire.fd)
-        except (ConnectionClosed, WriteError):
-            stream.end(CloseReason.CLIENT_CLOSED)
+    elif idle:
+        stream.look_after(heartbeat=True)
+
+
+def _stalled_s(stream: Stream, now: float) -> float:
+    """For how long the client has taken nothing of what is queued for it; 0: nothing is."""
+    since, stream.seen_at = stream.seen_at, now
+    queued = (stream.event_count, stream.queued_bytes)
+    if queued[1] == 0:
+        stream.stalled_since = None
+        if stream.blocked_since is None:
+            stream.slow = False
+    elif stream.stalled_since is None or queued != stream.looked_queued:
+        # It moved since the last look. Where somebody waits that may be long ago; else
+        # it may as well have been just now.
+        blocked = stream.blocked_since
+        stream.stalled_since = now if blocked is None else max(since, blocked)
+    stream.looked_queued = queued
+    return 0.0 if stream.stalled_since is None else now - stream.stalled_since
 
 
 def is_dead(sock: socket.socket, silence_s: float) -> bool:

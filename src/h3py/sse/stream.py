@@ -114,8 +114,11 @@ class Stream:
         "last_event_id",
         "looked_at",
         "looked_count",
+        "looked_queued",
         "opened_at",
+        "seen_at",
         "slow",
+        "stalled_since",
         "state",
         "thread",
     )
@@ -144,7 +147,12 @@ class Stream:
         # Since when a send has been waiting for the client; None while it is not.
         self.blocked_since: float | None = None
         self.slow = False
-        # When the stream was last looked after, and how many events it had sent by then.
+        # Since when the client has taken nothing of what is queued, and what was by then.
+        self.stalled_since: float | None = None
+        self.looked_queued = (0, 0)
+        # When it was last looked at; when it last had its heartbeat's turn, and how many
+        # events it had sent by then.
+        self.seen_at = self.opened_at
         self.looked_at = self.opened_at
         self.looked_count = 0
         self._callbacks: list[Callback] | None = None
@@ -180,7 +188,7 @@ class Stream:
         except BufferFull:
             return False
         except ConnectionClosed as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         except WriteError:
             self.end(CloseReason.ERROR)
             raise
@@ -205,7 +213,7 @@ class Stream:
         try:
             return self.connection.flush()  # type: ignore[union-attr]
         except ConnectionClosed as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
 
     def send_nowait(self, event: SSEEvent) -> None:
         """As ``try_send``; ``BackpressureDetected`` where there is no room."""
@@ -226,7 +234,25 @@ class Stream:
         except BufferFull as error:
             raise BackpressureDetected(str(error)) from error
         except ConnectionClosed as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
+
+    def look_after(self, *, heartbeat: bool) -> None:
+        """Send what the driver has left queued, or a heartbeat; for the server's sweep.
+
+        The driver may sleep for an hour, while its client waits for the end of an event. The
+        connection cannot be let go of meanwhile: that is decided under the same lock.
+        """
+        try:
+            with _deciding:
+                connection = self.connection
+                if connection is None or self.close_reason is not None or not connection.streaming:
+                    return
+                if heartbeat:
+                    connection.wire.heartbeat(connection.queue)
+                else:
+                    connection.wire.send_rest(connection.queue)
+        except (ConnectionClosed, WriteError):
+            self.end(CloseReason.CLIENT_CLOSED)
 
     @property
     def queued_bytes(self) -> int:
@@ -243,7 +269,7 @@ class Stream:
         except BufferFull:
             return False
         except ConnectionClosed as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         self.event_count += 1
         return True
 
@@ -252,7 +278,7 @@ class Stream:
             raise self.refusal()
         self.host.send_parked(self, piece)
 
-    def _lost(self, error: Exception) -> SSEError:
+    def lost(self, error: Exception) -> SSEError:
         """The connection turned out to be gone: end the stream, and say so."""
         if self.state is StreamState.DRIVEN:
             self.end(CloseReason.CLIENT_CLOSED)

@@ -24,7 +24,7 @@ import trio
 
 from h3py._speedups.format import SSEEvent
 from h3py.close_reason import CloseReason
-from h3py.errors import BackpressureDetected, WriterBusy
+from h3py.errors import BackpressureDetected, ConnectionClosed, WriterBusy
 from h3py.sse.stream import Stream, StreamState
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ class SSEWriter(StreamOperations):
         Raises:
             BackpressureDetected: It was not, within ``timeout_s``.
             ConnectionLost: The client has gone.
+            WriterClosed: The stream was closed.
         """
         _drain_blocking(self._stream, timeout_s)
 
@@ -259,6 +260,8 @@ class SSEWriter(StreamOperations):
 
 
 def _drain_blocking(stream: Stream, timeout_s: float | None) -> None:
+    if stream.closed:
+        raise stream.refusal()
     if stream.state is StreamState.PARKED:
         _drain_parked(stream, timeout_s)
         return
@@ -374,13 +377,17 @@ class AsyncSSEWriter(StreamOperations):
 
         Raises:
             ConnectionLost: The client has gone.
+            WriterClosed: The stream was closed.
         """
         stream = self._stream
+        if stream.closed:
+            await trio.lowlevel.checkpoint()
+            raise stream.refusal()
         if stream.state is StreamState.PARKED:
             while stream.queued_bytes > 0:
+                await trio.sleep(SPACE_SLICE_S)
                 if stream.closed:
                     raise stream.refusal()
-                await trio.sleep(SPACE_SLICE_S)
             return
         connection: TrioConnection = stream.connection  # type: ignore[assignment]
         if stream.blocked_since is not None:
@@ -388,7 +395,10 @@ class AsyncSSEWriter(StreamOperations):
         stream.blocked_since = stream.host.now()
         try:
             while not stream.flush():
-                await connection.wait_writable()
+                try:
+                    await connection.wait_writable()
+                except ConnectionClosed as error:
+                    raise stream.lost(error) from error
                 if stream.close_reason is not None:
                     await trio.lowlevel.checkpoint()
                     raise stream.refusal()
@@ -402,7 +412,10 @@ class AsyncSSEWriter(StreamOperations):
         Returns:
             True if the stream has ended; False after ``seconds``.
         """
-        await trio.sleep(seconds)
+        if self._stream.closed:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.sleep(seconds)
         return self._stream.closed
 
 

@@ -70,6 +70,10 @@ class MemoryWire:
         queue.append_event(event)
         return self.send(queue)
 
+    def send_rest(self, queue: WriteQueue) -> None:
+        """What a server's sweep does for a writer that sleeps."""
+        self.send(queue)
+
     def writable(self) -> bool:
         """Whether a send would do something: take bytes, or raise."""
         return self.peer_closed or self.closed or len(self._data) < self.capacity_bytes
