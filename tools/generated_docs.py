@@ -62,7 +62,7 @@ def _options(source: type[Any], *, headings: bool) -> list[str]:
         field.name: field.default if field.default is not MISSING else field.default_factory()
         for field in fields(source)
     }
-    head = ["", "| option | default | |", "|---|---|---|"]
+    head = ["", "| option | default | what it does |", "|---|---|---|"]
     rows: list[str] = [] if headings else list(head)
     for heading, option, told in _documented(source.__name__):
         if heading and headings:
@@ -122,7 +122,7 @@ def file_map() -> str:
             continue
         rows = [f"| `{path.name}` | {purpose(path)} |" for path in files]
         name = f"src/h3py/{folder}".rstrip("/")
-        parts.append("\n".join([f"### `{name}`", "", "| file | |", "|---|---|", *rows, ""]))
+        parts.append("\n".join([f"### `{name}`", "", "| file | what is in it |", "|---|---|", *rows, ""]))
     return "\n".join(parts)
 
 

@@ -10,40 +10,44 @@ set -u
 
 wanted=${1:-}
 
-# One word for "usable", or a sentence that says what is missing and how to get it.
-probe() {
-    "$1" - 2>/dev/null <<'PY' || echo "does not run"
+# Asks one Python: its version, the compiler that setuptools will call for it, where its headers
+# should be, and what it lacks. Nothing at all where it does not run.
+ask() {
+    "$1" - 2>/dev/null <<'PY'
 import os, sys, sysconfig
-version = "%d.%d" % sys.version_info[:2]
-if sys.version_info < (3, 11):
-    print("is Python %s: h3py needs 3.11 or newer" % version)
-    sys.exit()
+print("%d.%d" % sys.version_info[:2])
+print(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+print(sysconfig.get_path("include"))
 try:
     import ensurepip, venv
 except ImportError:
-    print("has no venv module: install it (Debian, Ubuntu: apt-get install python%s-venv)" % version)
-    sys.exit()
+    print("venv")
 if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
-    print("has no headers (Python.h): install them (Debian, Ubuntu: apt-get install python%s-dev; "
-          "Fedora: dnf install python3-devel)" % version)
-    sys.exit()
-print("ok")
+    print("headers")
 PY
 }
 
-# The compiler that setuptools will call for this Python, tried on its header.
-compiles() {
-    compiler=${CC:-$("$1" -c 'import sysconfig; print(sysconfig.get_config_var("CC"))')}
+# What is wrong with one Python, in a sentence; nothing where it is usable.
+complain() {
+    answer=$(ask "$1")
+    [ -n "$answer" ] || { echo "$1 does not run"; return; }
+    version=$(echo "$answer" | sed -n 1p)
+    case $version in
+        2.* | 3.? | 3.10) echo "$1 is Python $version: h3py needs 3.11 or newer"; return ;;
+    esac
+    compiler=$(echo "$answer" | sed -n 2p)
+    headers=$(echo "$answer" | sed -n 3p)
+    missing=$(echo "$answer" | sed 1,3d)
+    lacks="" packages=""
+    case $missing in *venv*) lacks="$lacks, its venv module" packages="$packages python$version-venv" ;; esac
+    case $missing in *headers*) lacks="$lacks, its headers (Python.h)" packages="$packages python$version-dev" ;; esac
     if ! command -v "${compiler%% *}" >/dev/null 2>&1; then
-        echo "no C compiler (${compiler%% *}): install one (Debian, Ubuntu: apt-get install gcc libc6-dev;" \
-            "Fedora: dnf install gcc; macOS: xcode-select --install)"
-    elif ! echo '#include <Python.h>' | $compiler -x c -c -o /dev/null \
-            -I "$("$1" -c 'import sysconfig; print(sysconfig.get_path("include"))')" - 2>/dev/null; then
-        echo "the C compiler (${compiler%% *}) cannot compile against Python.h: the C library's headers" \
-            "are missing (Debian, Ubuntu: apt-get install libc6-dev)"
-    else
-        echo ok
+        lacks="$lacks, a C compiler (${compiler%% *})" packages="$packages gcc libc6-dev"
+    elif [ "${missing%headers}" = "$missing" ] &&
+            ! echo '#include <Python.h>' | $compiler -I "$headers" -x c -c -o /dev/null - 2>/dev/null; then
+        lacks="$lacks, a C compiler that takes Python.h (${compiler%% *} does not)" packages="$packages libc6-dev"
     fi
+    [ -z "$lacks" ] || echo "$1 lacks ${lacks#, }; on Debian and Ubuntu: apt-get install$packages"
 }
 
 # Every program of this name on PATH; a shim that fails must not hide a later one.
@@ -64,6 +68,7 @@ under_pyenv() {
 
 if [ -n "$wanted" ]; then
     candidates="$(on_path "python$wanted") $(under_pyenv "$wanted")"
+    complaint="Python $wanted not found, on PATH or under pyenv"
 elif [ -n "${PYTHON:-}" ]; then
     candidates=$(command -v "$PYTHON" || echo "$PYTHON")
 else
@@ -71,26 +76,17 @@ else
     for version in 3.13 3.12 3.11 3.14; do
         candidates="$candidates $(on_path "python$version") $(under_pyenv "$version")"
     done
+    complaint="no Python 3 found; on Debian and Ubuntu: apt-get install python3-dev python3-venv gcc libc6-dev"
 fi
 
-complaint="no Python 3 found: install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3-dev python3-venv)"
-[ -z "$wanted" ] || complaint="Python $wanted not found, on PATH or under pyenv"
-first=yes
+told=""
 for python in $candidates; do
-    answer=$(probe "$python")
-    if [ "$answer" = ok ]; then
-        answer=$(compiles "$python")
-        if [ "$answer" = ok ]; then
-            # The program itself, not a shim whose meaning changes with the folder.
-            "$python" -c 'import sys; print(sys.executable)'
-            exit 0
-        fi
-        echo "h3py: $answer" >&2
-        exit 1
+    wrong=$(complain "$python")
+    if [ -z "$wrong" ]; then
+        # The program itself, not a shim whose meaning changes with the folder.
+        exec "$python" -c 'import sys; print(sys.executable)'
     fi
-    # Of several, the first one's lack is the one to tell.
-    [ "$first" = yes ] && complaint="$python $answer"
-    first=no
+    told=${told:-$wrong}    # of several, the first one's lack is the one to tell
 done
-echo "h3py: $complaint" >&2
+echo "h3py: ${told:-$complaint}" >&2
 exit 1

@@ -93,8 +93,18 @@ def test_preflight_gives_a_python_that_runs() -> None:
     ("prelude", "complaint"),
     [
         ("import sys; sys.version_info = (3, 10, 1)", "is Python 3.10: h3py needs 3.11 or newer"),
-        ("import sys; sys.modules['ensurepip'] = None", "has no venv module"),
-        ("import sysconfig; sysconfig.get_path = lambda name: '/nowhere'", "has no headers"),
+        (
+            "import sys; sys.modules['ensurepip'] = None",
+            "lacks its venv module; on Debian and Ubuntu: apt-get install python3.",
+        ),
+        (
+            "import sysconfig; sysconfig.get_path = lambda name: '/nowhere'",
+            "lacks its headers (Python.h); on",
+        ),
+        (
+            "import os, sys; sys.modules['ensurepip'] = None; os.environ['CC'] = 'nocc -O2'",
+            "lacks its venv module, a C compiler (nocc); on",
+        ),
         ("raise SystemExit(1)", "does not run"),
     ],
 )
@@ -108,7 +118,7 @@ def test_preflight_names_what_is_missing(fake_python, prelude: str, complaint: s
 def test_preflight_names_a_missing_compiler() -> None:
     done = preflight(CC="no-such-compiler -O2")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "no C compiler (no-such-compiler)" in done.stderr
+    assert "lacks a C compiler (no-such-compiler)" in done.stderr
 
 
 def test_preflight_names_missing_c_headers(tmp_path: Path) -> None:
@@ -117,7 +127,7 @@ def test_preflight_names_missing_c_headers(tmp_path: Path) -> None:
     compiler.chmod(0o755)
     done = preflight(CC=str(compiler))
     assert done.returncode == 1
-    assert "headers are missing" in done.stderr
+    assert "a C compiler that takes Python.h" in done.stderr
 
 
 def test_preflight_wants_the_version_asked_for() -> None:

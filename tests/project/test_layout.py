@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,23 @@ def mirror_of(source: Path) -> str:
 
 
 def modules() -> list[Path]:
-    """Every module of the package that has code of its own."""
+    """Every module of the package that a test can call.
+
+    A compiled module whose stub names nothing has C functions alone: what calls those is tested.
+    """
     found = project_files("src/h3py/**/*.py", "src/h3py/**/*.pyx")
-    return [path for path in found if path.name != "__init__.py"]
+    return [path for path in found if path.name != "__init__.py" and has_names(path)]
+
+
+def has_names(source: Path) -> bool:
+    stub = source.with_suffix(".pyi")
+    if source.suffix != ".pyx" or not stub.is_file():
+        return True
+    return any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef)
+        or (isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("__"))
+        for node in ast.parse(stub.read_text()).body
+    )
 
 
 @pytest.mark.parametrize("source", modules(), ids=lambda path: str(path.relative_to(SRC)))
@@ -64,6 +79,19 @@ def test_the_names_of_test_modules() -> None:
     assert mirror_of(SRC / "_speedups" / "parse.pyx") == "speedups/test_parse.py"
     assert mirror_of(SRC / "app" / "router.py") == "app/test_router.py"
     assert mirror_of(SRC / "errors.py") == "test_errors.py"
+
+
+def test_a_stub_tells_whether_there_is_something_to_call(tmp_path: Path) -> None:
+    source = tmp_path / "part.pyx"
+    assert has_names(source)
+    for stub, names in [
+        ("def f() -> int: ...", True),
+        ("from typing import Final\nLIMIT: Final[int]", True),
+        ("from typing import Final\n__pyx_capi__: Final[dict[str, object]]", False),
+        ("", False),
+    ]:
+        source.with_suffix(".pyi").write_text(stub)
+        assert has_names(source) is names
 
 
 def test_each_compiled_module_has_its_stub() -> None:
