@@ -120,31 +120,39 @@ def file_map() -> str:
         )
         if not files:
             continue
+        head = f"### `{f'src/h3py/{folder}'.rstrip('/')}`"
         rows = [f"| `{path.name}` | {purpose(path)} |" for path in files]
-        name = f"src/h3py/{folder}".rstrip("/")
-        parts.append("\n".join([f"### `{name}`", "", "| file | what is in it |", "|---|---|", *rows, ""]))
+        parts.append("\n".join([head, "", "| file | what is in it |", "|---|---|", *rows, ""]))
     return "\n".join(parts)
 
 
 def _says_nothing(path: Path) -> bool:
-    """What has no purpose of its own: an empty file; a .pyx whose .pxd says it all."""
-    if path.suffix == ".pyx":
-        return path.with_suffix(".pxd").exists()
+    """What has no row of its own: an empty file; the declarations of a compiled module."""
+    if path.suffix == ".pxd":
+        return path.with_suffix(".pyx").exists()
     return not path.read_text().strip()
 
 
 def purpose(path: Path) -> str:
-    """The first sentence of a file's docstring, or of its first comment."""
-    text = path.read_text()
-    if path.suffix == ".h":
-        found = re.search(r"/\*(.*?)\*/", text, re.S)
-        told = re.sub(r"^ ?\* ?", "", found[1], flags=re.M) if found else ""
-    else:
-        found = re.match(r'\s*"""(.*?)"""', text, re.S)
-        told = found[1] if found else ""
+    """The first sentence of a file's docstring, or of its first comment.
+
+    Of a compiled module: that of its .pxd, where the .pyx sends its readers there.
+    """
+    told = _docstring(path)
+    if path.suffix == ".pyx" and f"{path.stem}.pxd" in told:
+        told = _docstring(path.with_suffix(".pxd"))
     first = " ".join(told.strip().split("\n\n")[0].split())
     sentence = re.match(r"(.+?[.:])(?:\s+[A-Z]|$)", first)
     return (sentence[1] if sentence else first).rstrip(":.").replace("``", "`").replace("|", "\\|")
+
+
+def _docstring(path: Path) -> str:
+    text = path.read_text()
+    if path.suffix == ".h":
+        found = re.search(r"/\*(.*?)\*/", text, re.S)
+        return re.sub(r"^ ?\* ?", "", found[1], flags=re.M) if found else ""
+    found = re.match(r'\s*"""(.*?)"""', text, re.S)
+    return found[1] if found else ""
 
 
 # --- the table of the code ------------------------------------------------------------------------

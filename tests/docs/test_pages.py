@@ -9,7 +9,6 @@ import builtins
 import importlib.util
 import re
 from dataclasses import fields
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -51,15 +50,10 @@ def test_the_map_has_every_file(generated: ModuleType) -> None:
     listed = set(re.findall(r"^\| `([\w.]+)` \|", generated.file_map(), re.M))
     src = ROOT / "src" / "h3py"
     there = {path.name for path in src.rglob("*.py") if path.read_text().strip()}
-    there |= {path.with_suffix(".pxd").name for path in src.rglob("*.pyx") if _has_pxd(path)}
-    there |= {path.name for path in src.rglob("*.pyx") if not _has_pxd(path)}
-    there |= {path.name for path in src.rglob("*.h")}
+    there |= {path.name for suffix in ("pyx", "h") for path in src.rglob(f"*.{suffix}")}
+    there |= {path.name for path in src.rglob("*.pxd") if not path.with_suffix(".pyx").exists()}
     assert there <= listed
     assert not re.search(r"^\| `[\w.]+` \|\s*\|", generated.file_map(), re.M), "without a purpose"
-
-
-def _has_pxd(path: Path) -> bool:
-    return path.with_suffix(".pxd").exists()
 
 
 def test_the_lines_in_the_readme_are_about_right(generated: ModuleType) -> None:

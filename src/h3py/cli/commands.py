@@ -109,7 +109,7 @@ def _fail(error: ConfigError, *, debug: bool) -> NoReturn:
     "trusted_proxies",
     metavar="NETWORK",
     multiple=True,
-    help="Believe X-Forwarded-For and -Proto of this network, or of \"unix\"; may be repeated.",
+    help='Believe X-Forwarded-For and -Proto of this network, or of "unix"; may be repeated.',
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks, to clients too.")
 @_telling_errors
