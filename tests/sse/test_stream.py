@@ -22,7 +22,7 @@ from h3py import (
     WriterClosed,
 )
 from h3py.sse.stream import StreamState
-from h3py.testing import SoloStream, memory_stream, thread_stream
+from h3py.testing import SoloStream, memory_pair, memory_stream, thread_stream
 from tests.support.wait import DEADLINE_S, wait_until
 
 KINDS: dict[str, Callable[..., SoloStream]] = {"memory": memory_stream, "threads": thread_stream}
@@ -309,6 +309,30 @@ def test_what_has_ended_cannot_be_parked(solo: SoloStream) -> None:
         solo.stream.park()
     solo.stream.finish(CloseReason.HANDLER_DONE)
     assert solo.close_reasons == [CloseReason.SHUTDOWN]
+
+
+class LateReport(SoloStream):
+    """The host knows of the end for a while before the stream is told."""
+
+    def __init__(self) -> None:
+        super().__init__(memory_pair())
+        self.told = threading.Event()
+
+    def _end(self, reason: CloseReason) -> None:
+        assert self.told.wait(DEADLINE_S)
+        super()._end(reason)
+
+
+def test_the_hosts_cause_was_first_although_it_has_not_been_told_of() -> None:
+    solo = LateReport()
+    solo.stream.park()
+    solo.peer.close()
+    with pytest.raises(ConnectionLost):
+        solo.stream.send_nowait(SSEEvent("x"))
+    assert not solo.stream.end(CloseReason.KICKED)
+    solo.told.set()
+    assert ended(solo) is CloseReason.CLIENT_CLOSED
+    assert solo.stream.close_reason is CloseReason.CLIENT_CLOSED
 
 
 # -- callbacks -----------------------------------------------------------------
