@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from h3py import H3, AsyncSSEWriter, CloseReason, H3Event, SSEWriter, StreamContext
+from h3py import H3, AsyncSSEWriter, CloseReason, H3Event, SSEEvent, SSEWriter, StreamContext
 from h3py.sse.stream import Stream
 from tests.support.wait import DEADLINE_S, wait_until
 
@@ -55,6 +55,7 @@ class Stage:
         self._lock = threading.Lock()
         self._act = act
         self._events = events
+        self.last = SSEEvent("last")
         self.app.get("/stream")(getattr(self, f"{flavour}_{way}"))
         self.app.get("/plain")(lambda event: "plain")
 

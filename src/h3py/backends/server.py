@@ -152,11 +152,10 @@ class Server:
         self.engine.close_all(CloseReason.SHUTDOWN.code)
 
     def end_engine(self) -> None:
-        """Join the pumps and the helping threads; what is still open is cut. Blocks."""
+        """Join the pumps; what is still open is cut. Blocks; ``take_last_reports`` follows."""
         if self.tls_parking is not None:
             self.tls_parking.stop()
         self.engine.shut_down()
-        self.callback_thread.stop()
 
     # -- connections -----------------------------------------------------------
 
@@ -309,9 +308,13 @@ class Server:
 
     # -- what comes from the engine, and from time -------------------------------
 
-    def take_reports(self) -> None:
-        """Handle what the engine has to tell. Called when ``engine.report_fd`` is readable."""
-        for report in self.engine.reports():
+    def take_reports(self) -> bool:
+        """Handle what the engine has to tell; False: nothing.
+
+        Called when ``engine.report_fd`` is readable; a turn is bounded.
+        """
+        reports = self.engine.reports()
+        for report in reports:
             stream = report.owner
             if report.kind == "data":
                 assert self.tls_parking is not None
@@ -329,6 +332,12 @@ class Server:
                 stream.space_again()
             elif report.kind == "slow":
                 self.found_slow(stream)
+        return bool(reports)
+
+    def take_last_reports(self) -> None:
+        """Handle all that is left to tell: the pumps have ended."""
+        while self.take_reports():
+            continue
 
     def found_slow(self, stream: Stream) -> None:
         """Count and warn of a slow client, once per episode."""

@@ -112,7 +112,8 @@ class ThreadServer(Server):
             if conversation.wire.fd in self._reading:
                 conversation.abort()
         self.end_engine()
-        self.take_reports()
+        self.take_last_reports()
+        self.callback_thread.stop()
         self.readiness.close()
 
     def sweep(self) -> None:

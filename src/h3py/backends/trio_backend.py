@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from h3py.backends.accepting import Acceptor
+from h3py.backends.callbacks import STOP_WAIT_S as CALLBACKS_WAIT_S
 from h3py.backends.callbacks import await_callback, is_async
 from h3py.backends.conversation import Conversation, ConversationExchange
 from h3py.backends.listeners import close_listeners, open_listeners, tls_context
@@ -331,20 +332,26 @@ async def serve_on_trio(
         try:
             async with trio.open_nursery() as outermost:
                 # The last to end: reports, and the callbacks they lead to, come to the end.
-                server.callbacks = outermost
                 outermost.start_soon(_take_reports, server)
                 outermost.start_soon(_sweep, server)
-                for step in lifespan.start:
-                    await server.perform(step)
-                await _serve(server, context, lifespan, task_status)
-                await trio.to_thread.run_sync(server.end_engine)
-                server.take_reports()
+                async with trio.open_nursery() as callbacks:
+                    server.callbacks = callbacks
+                    for step in lifespan.start:
+                        await server.perform(step)
+                    await _serve(server, context, lifespan, task_status)
+                    await trio.to_thread.run_sync(server.end_engine)
+                    server.take_last_reports()
+                    callbacks.cancel_scope.deadline = trio.current_time() + CALLBACKS_WAIT_S
+                await trio.to_thread.run_sync(server.callback_thread.stop)
                 for step in lifespan.stop:
                     await server.run_background(step)
                 outermost.cancel_scope.cancel()
         finally:
+            server.callbacks = None
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(server.end_engine)
+                server.take_last_reports()
+                await trio.to_thread.run_sync(server.callback_thread.stop)
             server.ended.set()
     finally:
         close_listeners(listeners)
