@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from h3py import H3, H3Event, SSEEvent
+from h3py.backends import thread_backend, trio_backend
 from tests.support.client import Client
 from tests.support.process import Program
 from tests.support.wait import wait_until
@@ -30,6 +31,13 @@ COUNT = 4
 def curl() -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
+
+
+@pytest.fixture(autouse=True)
+def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a send leaves behind is sent by the sweep a moment later: here it must not be needed."""
+    monkeypatch.setattr(trio_backend, "SWEEP_S", 3600)
+    monkeypatch.setattr(thread_backend, "SWEEP_S", 3600)
 
 
 def released_app(parked: list[Any]) -> H3:

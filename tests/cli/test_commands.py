@@ -55,8 +55,8 @@ def here(tmp_path: Path) -> Path:
 
 
 def h3py(*args: str | Path, cwd: Path) -> Program:
-    """The command, started in a directory."""
-    return Program([sys.executable, "-m", "h3py", *args], cwd=cwd, env=SOURCES)
+    """The command, started in a directory; Python itself does not import from there (-P)."""
+    return Program([sys.executable, "-P", "-m", "h3py", *args], cwd=cwd, env=SOURCES)
 
 
 def _sources() -> dict[str, str]:
