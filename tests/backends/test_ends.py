@@ -238,6 +238,7 @@ def test_what_the_log_says(
     with EventReader(f"{server.url}/stream") as reader:
         reader.read_to_end()
     settled(server, streams=1)
+    wait_until(lambda: endings)
     (record,) = endings
     assert record.levelno == logging.INFO
     assert record.name == "h3py.stream"

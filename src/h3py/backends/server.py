@@ -99,6 +99,10 @@ class Server:
 
     # -- hooks of the backends -------------------------------------------------
 
+    def drives(self, stream: Stream) -> bool:
+        """Whether the caller drives the stream, or belongs to the code that does."""
+        return threading.get_ident() == stream.thread
+
     def wake(self, stream: Stream) -> None:
         """Make the driver of a stream that others ended notice it."""
         self.wake_thread(stream)

@@ -56,11 +56,12 @@ _log = logging.getLogger("h3py.server")
 class TrioDriver:
     """Who drives a stream: a task, reached by its scope, or a worker thread."""
 
-    __slots__ = ("scope", "slot")
+    __slots__ = ("scope", "slot", "task")
 
     def __init__(self, scope: trio.CancelScope, slot: WorkerSlot | None) -> None:
         self.scope = scope
         self.slot = slot
+        self.task = trio.lowlevel.current_task() if slot is None else None
 
 
 class TrioServer(Server):
@@ -95,6 +96,16 @@ class TrioServer(Server):
             self.token.run_sync_soon(self.stop_asked.set, idempotent=True)
         except trio.RunFinishedError:
             return  # it has ended already
+
+    def drives(self, stream: Stream) -> bool:
+        """Whether the caller is the driving thread, the driving task, or a task below it."""
+        driver: TrioDriver | None = stream.driver
+        if driver is None or driver.task is None or not self.on_loop():
+            return super().drives(stream)
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        while task is not None and task is not driver.task:
+            task = task.parent_nursery and task.parent_nursery.parent_task
+        return task is not None
 
     def wake(self, stream: Stream) -> None:
         """Cancel the task that drives a stream; a thread is woken through its socket."""

@@ -79,6 +79,9 @@ class StreamHost(Protocol):
     def queued_parked(self, stream: Stream) -> int:
         """Unsent bytes of a parked stream."""
 
+    def drives(self, stream: Stream) -> bool:
+        """Whether the caller drives the stream, or belongs to the code that does."""
+
     def wake(self, stream: Stream) -> None:
         """Make the driver of a stream that was ended by others notice it."""
 
@@ -328,8 +331,12 @@ class Stream:
         self._tell()
 
     def close(self) -> None:
-        """End the stream as its application; idempotent, from any thread."""
-        if self.state is StreamState.DRIVEN and threading.get_ident() == self.thread:
+        """End the stream as its application; idempotent, from any thread.
+
+        Its driver ends it at once, and goes on. Others ask for the end, and the driver is
+        woken as for any other: a task that sleeps is cancelled.
+        """
+        if self.state is StreamState.DRIVEN and self.host.drives(self):
             self.finish(CloseReason.HANDLER_DONE)
         else:
             self.end(CloseReason.HANDLER_DONE)

@@ -95,6 +95,10 @@ class SoloStream:
         self.connection.close()
         stream.connection = None
 
+    def drives(self, stream: Stream) -> bool:
+        """Whether the caller is the thread that writes."""
+        return threading.get_ident() == stream.thread
+
     def wake(self, stream: Stream) -> None:
         """Others have ended a driven stream: tell whoever drives it."""
         if isinstance(self.connection, ThreadConnection):
