@@ -191,6 +191,25 @@ def test_a_port_in_use(here: Path, backend: str) -> None:
             assert output == f"h3py: cannot serve on 127.0.0.1:{port}: the port is in use\n"
 
 
+def test_a_unix_path_that_is_taken(here: Path, backend: str) -> None:
+    (here / "file").write_text("kept")
+    args = ("run", "site_app", "--backend", backend, "--unix")
+    output = refused(*args, "file", cwd=here)
+    assert output == "h3py: cannot serve on file: there is a file of that name\n"
+    assert (here / "file").read_text() == "kept"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(here / "taken"))
+        taken.listen()
+        output = refused(*args, "taken", cwd=here)
+    assert output == "h3py: cannot serve on taken: the socket is in use\n"
+
+
+def test_all_addresses_are_said_to_be_served(here: Path, backend: str) -> None:
+    args = ("run", "site_app", "--backend", backend, "--port", "0", "--host", "0.0.0.0")
+    with h3py(*args, cwd=here) as program:
+        program.wait_for_line(rf"^Serving on http://127.0.0.1:\d+ \({backend}, all addresses\), ")
+
+
 def test_a_certificate_that_cannot_be_read(here: Path, backend: str) -> None:
     args = ("run", "site_app", "--backend", backend, "--port", "0", "--certificate")
     assert "missing.pem: no such file" in refused(*args, "missing.pem", cwd=here)

@@ -104,7 +104,9 @@ def _unix(path: Path, backlog: int) -> socket.socket:
         listener.listen(backlog)
     except OSError as error:
         listener.close()
-        told = "the socket is in use" if error.errno == errno.EADDRINUSE else error.strerror
+        told = error.strerror
+        if error.errno == errno.EADDRINUSE:
+            told = "the socket is in use" if path.is_socket() else "there is a file of that name"
         raise ConfigError(f"cannot serve on {path}: {told}") from error
     _bound[str(path)] = os.stat(path).st_ino
     return listener

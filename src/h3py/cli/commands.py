@@ -161,5 +161,7 @@ def _serve(app: H3, log_level: str, options: dict[str, Any]) -> None:
 
 
 def _tell_where(server: Server) -> None:
-    click.echo(f"Serving on {server.url} ({server.options.backend}), Ctrl-C stops")
+    everywhere = any(address[:1] in (("0.0.0.0",), ("::",)) for address in server.addresses)
+    how = f"{server.options.backend}, all addresses" if everywhere else server.options.backend
+    click.echo(f"Serving on {server.url} ({how}), Ctrl-C stops")
     sys.stdout.flush()
