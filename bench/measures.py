@@ -28,9 +28,6 @@ NEVER = 20_000  # more streams than will ever join: nothing is published
 TCP_IP_BYTES = 20 + 20 + 12  # headers of a packet: IPv4, TCP, its timestamps
 SETTLE_S = 0.7
 
-# Set by the command line: how far above others the processes run.
-priority = 0
-
 
 def server_for(contender: str, **options: float) -> ServerProcess:
     """The server of a contender; all take the same options."""
@@ -43,7 +40,7 @@ def server_for(contender: str, **options: float) -> ServerProcess:
         argv = [os.environ["BENCH_OTHERS_PYTHON"], "-m", OTHERS[contender], *arguments]
     else:
         argv = [sys.executable, "-m", "bench.server", "--backend", contender, *arguments]
-    return ServerProcess(argv, priority=priority)
+    return ServerProcess(argv)
 
 
 def window_arguments(scale: Scale) -> list[str]:
@@ -73,9 +70,7 @@ def streams(
         with server_for(contender, size=size, rate=rate, streams=count) as server:
             target = ["--path", f"{path}?user={{i}}", "--connections", str(count)]
             window = window_arguments(scale)
-            got = checked(
-                run_window(server, "streams", *target, *window, priority=priority), contender
-            )
+            got = checked(run_window(server, "streams", *target, *window), contender)
             sample = {
                 "rate": got["events"] / got["seconds"],
                 "gbit": got["wire_bytes"] * 8 / got["seconds"] / 1e9,
@@ -116,7 +111,7 @@ def plain_gets(contender: str, scale: Scale) -> Sample:
     with server_for(contender) as server:
         target = ["--path", "/plain", "--connections", "64", "--body", "13"]
         window = window_arguments(scale)
-        got = checked(run_window(server, "get", *target, *window, priority=priority), contender)
+        got = checked(run_window(server, "get", *target, *window), contender)
         return {
             "rate": got["requests"] / got["seconds"],
             "p50": got["latency_ms"]["p50"],
@@ -132,9 +127,7 @@ def establish(contender: str, scale: Scale) -> Sample:
     with server_for(contender) as server:
         target = ["--path", "/first?user={i}", "--connections", "32"]
         window = window_arguments(scale)
-        got = checked(
-            run_window(server, "establish", *target, *window, priority=priority), contender
-        )
+        got = checked(run_window(server, "establish", *target, *window), contender)
         return {
             "rate": got["established"] / got["seconds"],
             "p50": got["latency_ms"]["p50"],
@@ -149,7 +142,7 @@ def hold(server: ServerProcess, path: str, count: int) -> ClientProcess:
     """A client that opens streams and keeps them."""
     return ClientProcess(
         server, "streams", "--path", path, "--connections", str(count), "--hold",
-        "--duration", "0.1", priority=priority,
+        "--duration", "0.1",
     )  # fmt: skip
 
 
@@ -176,9 +169,7 @@ def memory(path: str, count: int) -> Callable[[str, Scale], Sample]:
 def paced_gets(server: ServerProcess, window: list[str], contender: str) -> dict[str, Any]:
     """500 GETs a second, timed by a client that does not wait for the other one."""
     target = ["--path", "/plain", "--connections", "16", "--body", "13", "--rate", "500"]
-    return checked(
-        run_window(server, "get", *target, *window, priority=priority, urgent=True), contender
-    )
+    return checked(run_window(server, "get", *target, *window, urgent=True), contender)
 
 
 def gets_while_broadcasting(contender: str, scale: Scale) -> Sample:
@@ -208,7 +199,7 @@ def growth(contender: str, _scale: Scale) -> Sample:
     with server_for(contender, size=100, rate=0, streams=1) as server:
         client = ClientProcess(
             server, "streams", "--path", "/fan?user={i}", "--events", "1000000",
-            "--warmup", "3", "--duration", "60", priority=priority,
+            "--warmup", "3", "--duration", "60",
         )  # fmt: skip
         with client:
             client.until("begin")

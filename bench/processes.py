@@ -26,8 +26,10 @@ BUILD = NATIVE / "build"
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 5.0
+
+# Whether servers and clients take the cores from whatever else runs; set by the command line.
+claim = False
 
 
 class RunFailed(Exception):
@@ -50,13 +52,11 @@ def enough_cores() -> bool:
     return {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0)
 
 
-def _place(core: int, priority: int, urgent: bool) -> Callable[[], None]:
+def _place(core: int, urgent: bool) -> Callable[[], None]:
     """What the child does before its program starts."""
 
     def place() -> None:
         os.sched_setaffinity(0, {core})
-        if priority:
-            os.setpriority(os.PRIO_PROCESS, 0, priority)
         if urgent:
             with contextlib.suppress(PermissionError):
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
@@ -98,12 +98,9 @@ class Process:
     client that times a few requests beside another client that is busy.
     """
 
-    def __init__(
-        self, argv: Sequence[str], *, core: int, priority: int = 0, urgent: bool = False
-    ) -> None:
+    def __init__(self, argv: Sequence[str], *, core: int, urgent: bool = False) -> None:
         self.argv = list(argv)
         self._core = core
-        self._priority = priority
         self._urgent = urgent
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed on leaving the block
 
@@ -121,8 +118,13 @@ class Process:
             text=True,
             cwd=ROOT,
             env=environment,
-            preexec_fn=_place(self._core, self._priority, self._urgent),  # noqa: PLW1509 - one thread here
+            start_new_session=claim,
+            preexec_fn=_place(self._core, self._urgent),  # noqa: PLW1509 - one thread here
         )
+        if claim:
+            # Each session is a scheduling group; this one's share becomes the largest there is.
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{self.pid}/autogroup").write_text("-20")
         return self
 
     @property
@@ -173,8 +175,8 @@ class ServerProcess(Process):
 
     port: int
 
-    def __init__(self, argv: Sequence[str], *, priority: int = 0) -> None:
-        super().__init__(argv, core=SERVER_CORE, priority=priority)
+    def __init__(self, argv: Sequence[str]) -> None:
+        super().__init__(argv, core=SERVER_CORE)
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -194,13 +196,11 @@ class ClientProcess(Process):
         server: ServerProcess,
         mode: str,
         *arguments: str,
-        priority: int = 0,
         urgent: bool = False,
     ) -> None:
         super().__init__(
             [str(BUILD / "client"), mode, "--port", str(server.port), *arguments],
             core=CLIENT_CORE,
-            priority=priority,
             urgent=urgent,
         )
 
@@ -211,7 +211,7 @@ class ClientProcess(Process):
 
 
 def run_window(
-    server: ServerProcess, mode: str, *arguments: str, priority: int = 0, urgent: bool = False
+    server: ServerProcess, mode: str, *arguments: str, urgent: bool = False
 ) -> dict[str, Any]:
     """Run a load client to its end; its figures, with the server's CPU during its window.
 
@@ -219,7 +219,7 @@ def run_window(
         What the client printed, and ``server_cpu`` (core-seconds per second) and
         ``foreign_cpu`` (what others took of the two cores, likewise).
     """
-    with ClientProcess(server, mode, *arguments, priority=priority, urgent=urgent) as client:
+    with ClientProcess(server, mode, *arguments, urgent=urgent) as client:
         client.until("begin")
         began, busy, cpu = time.monotonic(), busy_s(), cpu_s(server.pid)
         client.until("end")
