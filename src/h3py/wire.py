@@ -5,7 +5,10 @@ Both wires have the same few verbs and never wait: ``recv`` raises
 the socket takes no more. Waiting belongs to the backend.
 
 A wire owns its socket until ``detach``; it is used by one task or thread at a
-time. ``TLSWire`` runs an ``ssl.SSLObject`` over memory, because a wrapped socket
+time. A stream may also be written from others: ``stop_sending`` keeps them out
+before the descriptor or the queue goes into other hands.
+
+``TLSWire`` runs an ``ssl.SSLObject`` over memory, because a wrapped socket
 cannot be moved between an event loop, worker threads and the parked streams'
 driver.
 """
@@ -14,11 +17,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from h3py._speedups.write_queue import WriteQueue
-from h3py.errors import ConnectionClosed, WriteError
+from h3py.errors import ConnectionClosed, WriteError, WriterBusy
 
 if TYPE_CHECKING:
     from h3py._speedups.format import SSEEvent
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 HEARTBEAT = b":\n\n"
 # What one TLS record carries (RFC 8446 section 5.1).
 RECORD_BYTES = 16 * 1024
+STOPPED = "the connection is in other hands"
 
 
 class AnyWire(Protocol):
@@ -49,13 +55,14 @@ class AnyWire(Protocol):
 class PlainWire:
     """A socket as it is."""
 
-    __slots__ = ("fd", "sock")
+    __slots__ = ("fd", "sock", "stopped")
 
     tls = False
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.fd = sock.fileno()
+        self.stopped = False
 
     def recv(self, at_most: int) -> bytes:
         """Bytes from the peer; ``b""`` at its end.
@@ -78,11 +85,30 @@ class PlainWire:
             ConnectionClosed: The peer has gone.
             WriteError: The system refused for another reason.
         """
+        if self.stopped:
+            raise ConnectionClosed(STOPPED)
         return queue.send(self.fd)
 
     def send_event(self, queue: WriteQueue, event: SSEEvent) -> bool:
         """Queue one event and send what the socket takes now."""
+        if self.stopped:
+            raise ConnectionClosed(STOPPED)
         return queue.send_event(self.fd, event)
+
+    def stop_sending(self, queue: WriteQueue) -> None:
+        """Refuse every send from now on, and wait for one that another thread is in.
+
+        No send waits for the peer, so neither does this. Between a send's look at ``stopped``
+        and the queue no other thread can run.
+        """
+        self.stopped = True
+        while True:
+            try:
+                queue.drop_oldest(sys.maxsize)  # nothing; refused while it is being sent
+            except WriterBusy:
+                time.sleep(0)
+            else:
+                return
 
     def send_rest(self, queue: WriteQueue) -> None:
         """Send what the writer has left, unless it is sending; not the writer's to call."""
@@ -104,6 +130,13 @@ class PlainWire:
         except OSError:
             # Not connected any more: it has ended already, which is all that is wanted.
             return
+
+    def shut_reading(self) -> None:
+        """End the receiving side under whoever waits on it; what is to be sent still leaves."""
+        try:
+            self.sock.shutdown(socket.SHUT_RD)
+        except OSError:
+            return  # as in ``shut_down``
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -179,6 +212,8 @@ class TLSWire(PlainWire):
     def send(self, queue: WriteQueue) -> bool:
         """As ``PlainWire.send``, encrypted a record at a time."""
         with self._sending:
+            if self.stopped:
+                raise ConnectionClosed(STOPPED)
             return self._send(queue)
 
     def _send(self, queue: WriteQueue) -> bool:
@@ -190,8 +225,16 @@ class TLSWire(PlainWire):
 
     def send_event(self, queue: WriteQueue, event: SSEEvent) -> bool:
         """Queue one event and send what the socket takes now."""
-        queue.append_event(event)
-        return self.send(queue)
+        with self._sending:
+            if self.stopped:
+                raise ConnectionClosed(STOPPED)
+            queue.append_event(event)
+            return self._send(queue)
+
+    def stop_sending(self, queue: WriteQueue) -> None:
+        """As ``PlainWire.stop_sending``."""
+        with self._sending:
+            self.stopped = True
 
     def send_rest(self, queue: WriteQueue) -> None:
         """As ``PlainWire.send_rest``."""

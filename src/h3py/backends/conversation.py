@@ -70,19 +70,25 @@ class Conversation:
         deadline: When what is being waited for is late, on the server's clock; None
             while a handler runs.
         answered_last: The connection's last response has been queued.
+        body_left_s: What is left of the time for a body that is taken in pieces; None: all.
+        response_late: The client takes nothing of a response, and has run out of time.
+        thread_waits: A thread waits for more of a body.
     """
 
     __slots__ = (
         "address",
         "answered_last",
+        "body_left_s",
         "deadline",
         "expired",
         "over",
         "parser",
         "phase",
         "queue",
+        "response_late",
         "server",
         "stream",
+        "thread_waits",
         "wire",
     )
 
@@ -103,6 +109,9 @@ class Conversation:
         self.over = False
         self.answered_last = False
         self.expired = False
+        self.response_late = False
+        self.thread_waits = False
+        self.body_left_s: float | None = None
         server.conversations.add(self)
 
     # -- reading -----------------------------------------------------------------
@@ -147,7 +156,15 @@ class Conversation:
             Phase.HEAD: options.header_timeout_s,
             Phase.BODY: options.body_timeout_s,
         }[phase]
+        if phase is Phase.BODY and self.body_left_s is not None:
+            allowed = self.body_left_s
         self.deadline = self.server.now() + allowed
+
+    def stop_waiting(self) -> None:
+        """A piece of a body has come: the time until the next is wanted does not count."""
+        if self.deadline is not None:
+            self.body_left_s = self.deadline - self.server.now()
+            self.deadline = None
 
     def expire(self) -> None:
         """The deadline has passed; backends also make whoever waits here notice."""
@@ -155,10 +172,14 @@ class Conversation:
         self.expired = True
         self.over = True
         if self.queue.queued_bytes:
-            return  # a response is late, not a request: there is no answering that
+            # A response is late, not a request: there is no answering that.
+            self.response_late = True
+            return
         if self.parser.phase is not Phase.IDLE and self.parser.error is None:
             waited = "head" if self.parser.phase is Phase.HEAD else "body"
             self.parser.fail(RequestError(408, f"the request's {waited} took too long"))
+        if self.thread_waits:
+            self.wire.shut_reading()  # it will find the error; the answer can still be sent
 
     def stop(self) -> None:
         """The server stops: a connection that is between requests is over."""
@@ -196,6 +217,7 @@ class Conversation:
             and (type(body) is bytes or (isinstance(body, BodyStream) and body.complete))
             and not asks_close(response.headers)
         )
+        self.body_left_s = None
         if not keep:
             self.over = self.answered_last = True
         try:
@@ -235,7 +257,9 @@ class Conversation:
     def finish(self) -> None:
         """Hand the connection to the engine: the rest is sent, then it is closed gently."""
         self.server.conversations.discard(self)
-        if self.stream is None and self.wire.fd >= 0:
+        if self.response_late:
+            self.abort()
+        elif self.stream is None and self.wire.fd >= 0:
             try:
                 self.server.close_gently(self.wire, self.queue)
             except (ConnectionClosed, WriteError, AllocationError, OSError):
@@ -362,10 +386,12 @@ class ConversationExchange:
             try:
                 conversation.receive_body()
             except BlockingIOError:
+                conversation.thread_waits = True
                 conversation.arm()
                 wait_for(conversation.wire.fd, None, write=False)
+                conversation.thread_waits = False
                 continue
-            conversation.deadline = None
+            conversation.stop_waiting()
             return
 
     def claim_driver(self) -> Any:

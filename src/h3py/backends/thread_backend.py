@@ -146,6 +146,11 @@ class ThreadServer(Server):
         if conversation is not None:
             conversation.advance()
 
+    def given_back(self, conversation: ThreadConversation) -> None:
+        """A worker has given a connection back: a server that began to stop just then saw none."""
+        if self.stopping:
+            conversation.stop()
+
     def taken_from_reading(self, conversation: ThreadConversation) -> bool:
         """Whether the connection was the reader's; it is not any more."""
         return self._reading.pop(conversation.wire.fd, None) is not None
@@ -205,8 +210,6 @@ class ThreadConversation(Conversation):
             self.server.readiness.forget(self.wire.fd)
             self.answer_error()
             self.finish()
-        else:
-            self.wire.shut_down()  # a worker waits for a body: its wait ends now
 
     def stop(self) -> None:
         """The server stops: a connection between requests is closed."""
@@ -266,17 +269,16 @@ class ThreadConversation(Conversation):
                 self.finish()
             else:
                 self.wait_for_more()
+                self.server.given_back(self)
             return
 
     def _drain(self) -> None:
-        """Wait until the response has left, ``write_timeout_s`` at most."""
+        """Wait until the response has left; at most ``write_timeout_s`` for each part of it."""
         wire = self.wire
-        if wire.send(self.queue):
-            return
-        deadline = time.monotonic() + self.server.options.write_timeout_s
         while not wire.send(self.queue):
+            deadline = time.monotonic() + self.server.options.write_timeout_s
             if not wait_for(wire.fd, deadline, write=True):
-                raise ConnectionClosed("the client took too little of the response in time")
+                raise ConnectionClosed("the client took nothing of the response in time")
 
     def _perform(self, request: Request) -> Response | None:
         """Drive the life of one request: perform each step it asks for."""

@@ -233,9 +233,9 @@ class TrioConversation(Conversation):
                 await trio.lowlevel.wait_readable(wire.fd)
 
     async def _drain(self) -> None:
-        """Wait until a response has left, as long as ``write_timeout_s`` allows."""
-        self.deadline = self.server.now() + self.server.options.write_timeout_s
+        """Wait until a response has left; at most ``write_timeout_s`` for each part that leaves."""
         while not self.wire.send(self.queue):
+            self.deadline = self.server.now() + self.server.options.write_timeout_s
             await trio.lowlevel.wait_writable(self.wire.fd)
         self.deadline = None
 
@@ -318,7 +318,7 @@ class TrioExchange(ConversationExchange):
                 conversation.arm()
                 await trio.lowlevel.wait_readable(conversation.wire.fd)
                 continue
-            conversation.deadline = None
+            conversation.stop_waiting()
             return
 
 

@@ -1,0 +1,460 @@
+"""Every limit, at it and one past it; every timeout, on a clock in the test's hand.
+
+A server looks at its clock a few times a second: after ``advance`` the tests wait
+for what should happen, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from h3py import H3, CloseReason, H3Event, Limits
+from h3py.testing import EventReader, ManualClock
+from tests.backends.ways import FLAVOURS, WAYS, Serve, Stage, settled
+from tests.support.client import Client
+from tests.support.wait import DEADLINE_S, wait_until
+
+
+def plain_app() -> H3:
+    app = H3()
+    app.get("/")(lambda event: "hello")
+    app.post("/")(lambda event: event.body)
+    return app
+
+
+# -- how many ------------------------------------------------------------------
+
+
+def test_connections(serve_app: Serve) -> None:
+    """At the limit all are served; one more is told when to come back, and the rest go on."""
+    server = serve_app(plain_app(), max_connections=3, retry_after_s=7)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.addresses[0])) for _ in range(3)]
+        for client in clients:
+            assert client.get("/").text == "hello"
+        with Client(server.addresses[0]) as one_more:
+            reply = one_more.read_reply()
+            assert reply.status == 503
+            assert reply.head["retry-after"] == "7"
+            assert reply.head["connection"] == "close"
+            one_more.expect_eof()
+        for client in clients:
+            assert client.get("/").text == "hello"
+        clients[0].close()
+        wait_until(lambda: server.open_connections == 2)
+        with Client(server.addresses[0]) as again:
+            assert again.get("/").text == "hello"
+    wait_until(lambda: server.open_connections == 0)
+
+
+def test_a_refused_client_gets_its_answer_although_it_has_sent_a_request(serve_app: Serve) -> None:
+    """What it sends is read and discarded: a reset would take the answer from it."""
+    server = serve_app(plain_app(), max_connections=1)
+    with Client(server.addresses[0]) as client:
+        assert client.get("/").text == "hello"
+        for _ in range(20):
+            with Client(server.addresses[0]) as one_more:
+                one_more.request("GET", "/")
+                assert one_more.read_reply().status == 503
+                one_more.expect_eof()
+
+
+@FLAVOURS
+@WAYS
+def test_streams(serve_app: Serve, way: str, flavour: str) -> None:
+    stage = Stage(way, flavour, "sleep")
+    server = serve_app(stage.app, max_streams=2, retry_after_s=7)
+    with ExitStack() as stack:
+        for _ in range(2):
+            reader = stack.enter_context(EventReader(f"{server.url}/stream"))
+            assert reader.read_event().data == "here"
+        with Client(server.addresses[0]) as client:
+            for _ in range(2):
+                refused = client.get("/stream")
+                assert refused.status == 503
+                assert refused.head["retry-after"] == "7"
+                assert client.get("/plain").text == "plain"
+        assert server.open_streams == 2
+    stage.go_on.set()
+    settled(server, streams=2)
+    with EventReader(f"{server.url}/stream") as reader:
+        assert reader.read_event().data == "here"
+    settled(server, streams=3)
+
+
+@pytest.mark.parametrize("way", ["handler", "generator", "callback"])
+def test_streams_that_hold_a_thread(serve_app: Serve, backend: str, way: str) -> None:
+    stage = Stage(way, "plain", "sleep")
+    server = serve_app(stage.app, max_sync_streams=2, retry_after_s=7)
+    with ExitStack() as stack:
+        for _ in range(2):
+            reader = stack.enter_context(EventReader(f"{server.url}/stream"))
+            assert reader.read_event().data == "here"
+        with Client(server.addresses[0]) as client:
+            refused = client.get("/stream")
+            assert refused.status == 503
+            assert refused.head["retry-after"] == "7"
+            assert client.get("/plain").text == "plain"
+    stage.go_on.set()
+    settled(server, streams=2)
+    with EventReader(f"{server.url}/stream") as reader:
+        assert reader.read_event().data == "here"
+    settled(server, streams=3)
+
+
+def test_streams_hold_no_request_worker(serve_app: Serve) -> None:
+    """One worker: as many streams as you like, and requests beside them."""
+    stage = Stage("handler", "plain", "sleep")
+    server = serve_app(stage.app, workers=1)
+    with ExitStack() as stack:
+        for _ in range(10):
+            reader = stack.enter_context(EventReader(f"{server.url}/stream"))
+            assert reader.read_event().data == "here"
+        with Client(server.addresses[0]) as client:
+            for _ in range(5):
+                assert client.get("/plain").text == "plain"
+    settled(server, streams=10)
+    with Client(server.addresses[0]) as client:
+        assert client.get("/plain").text == "plain"
+
+
+class Workers:
+    """Handlers that hold their worker until they are let go."""
+
+    def __init__(self) -> None:
+        self.app = H3()
+        self.held = 0
+        self.let_go = threading.Event()
+        self._lock = threading.Lock()
+        self.app.get("/hold")(self.hold)
+        self.app.get("/")(lambda event: "hello")
+
+    def hold(self, event: H3Event) -> str:
+        with self._lock:
+            self.held += 1
+        assert self.let_go.wait(DEADLINE_S)
+        return "held"
+
+
+def test_workers_at_the_limit_and_one_more_waits(serve_app: Serve) -> None:
+    workers = Workers()
+    server = serve_app(workers.app, workers=2, worker_wait_s=3600.0)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.addresses[0])) for _ in range(3)]
+        for client in clients[:2]:
+            client.request("GET", "/hold")
+        wait_until(lambda: workers.held == 2)
+        clients[2].request("GET", "/hold")
+        workers.let_go.set()
+        for client in clients:
+            assert client.read_reply().text == "held"
+    assert workers.held == 3
+
+
+def test_a_request_that_no_worker_comes_for_is_refused(serve_app: Serve) -> None:
+    workers = Workers()
+    server = serve_app(workers.app, workers=1, worker_wait_s=0.0, retry_after_s=7)
+    with Client(server.addresses[0]) as holder, Client(server.addresses[0]) as client:
+        holder.request("GET", "/hold")
+        wait_until(lambda: workers.held == 1)
+        client.request("GET", "/")
+        reply = client.read_reply()
+        assert reply.status == 503
+        assert reply.head["retry-after"] == "7"
+        workers.let_go.set()
+        assert holder.read_reply().text == "held"
+        assert holder.get("/").text == "hello"
+
+
+def test_all_workers_answer_at_the_same_moment(serve_app: Serve) -> None:
+    app = H3()
+    barrier = threading.Barrier(64)
+
+    @app.get("/together")
+    def together(event: H3Event) -> str:
+        barrier.wait(DEADLINE_S)
+        return "together"
+
+    server = serve_app(app)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.addresses[0])) for _ in range(64)]
+        for client in clients:
+            client.request("GET", "/together")
+        for client in clients:
+            assert client.read_reply().text == "together"
+
+
+# -- how long ------------------------------------------------------------------
+
+
+def test_a_head_that_takes_too_long(serve_app: Serve) -> None:
+    clock = ManualClock()
+    server = serve_app(plain_app(), clock=clock, header_timeout_s=100.0)
+    with Client(server.addresses[0]) as client, Client(server.addresses[0]) as other:
+        assert client.get("/").text == "hello"
+        client.send(b"GET / HTTP/1.1\r\nHost")
+        wait_until(lambda: phases(server) == ["HEAD", "IDLE"])
+        clock.advance(99.0)
+        client.send(b": x\r\n")  # bytes that trickle in do not move the deadline
+        assert other.get("/").text == "hello"
+        clock.advance(1.0)
+        assert client.read_reply().status == 408
+        client.expect_eof()
+        assert other.get("/").text == "hello"
+
+
+def test_a_client_that_says_nothing_at_all(serve_app: Serve) -> None:
+    """It is closed without a word: there is no request to answer (RFC 9110 section 15.5.9)."""
+    clock = ManualClock()
+    server = serve_app(plain_app(), clock=clock, header_timeout_s=100.0)
+    with Client(server.addresses[0]) as client:
+        wait_until(lambda: server.open_connections == 1)
+        clock.advance(100.0)
+        client.expect_eof()
+
+
+def test_a_body_that_takes_too_long(serve_app: Serve) -> None:
+    clock = ManualClock()
+    server = serve_app(plain_app(), clock=clock, body_timeout_s=100.0)
+    with Client(server.addresses[0]) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+        wait_until(lambda: phases(server) == ["BODY"])
+        clock.advance(99.0)
+        client.send(b"of")
+        clock.advance(1.0)
+        assert client.read_reply().status == 408
+        client.expect_eof()
+
+
+@FLAVOURS
+def test_a_streamed_body_that_takes_too_long(serve_app: Serve, flavour: str) -> None:
+    """The handler that reads it is told; the client is, too, where nothing was answered."""
+    app = H3()
+    clock = ManualClock()
+
+    def plain(event: H3Event) -> str:
+        return str(sum(len(piece) for piece in event.body_stream))
+
+    async def task(event: H3Event) -> str:
+        return str(sum([len(piece) async for piece in event.body_stream]))
+
+    app.post("/", stream_body=True)(task if flavour == "async" else plain)
+    server = serve_app(app, clock=clock, body_timeout_s=100.0)
+    with Client(server.addresses[0]) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        wait_until(lambda: [c.deadline for c in server.conversations if c.deadline])
+        clock.advance(60.0)
+        client.send(b"6789")
+        wait_until(lambda: [c for c in server.conversations if c.body_left_s == 40.0])
+        client.send(b"0")
+        assert client.read_reply().text == "10"
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+        wait_until(lambda: phases(server) == ["BODY"])
+        wait_until(lambda: [c.deadline for c in server.conversations if c.deadline])
+        clock.advance(60.0)
+        client.send(b"of")
+        wait_until(lambda: [c for c in server.conversations if c.body_left_s == 40.0])
+        clock.advance(40.0)
+        assert client.read_reply().status == 408
+        client.expect_eof()
+
+
+def test_silence_between_requests(serve_app: Serve) -> None:
+    clock = ManualClock()
+    server = serve_app(plain_app(), clock=clock, keep_alive_timeout_s=100.0, header_timeout_s=50.0)
+    with Client(server.addresses[0]) as client:
+        for _ in range(3):
+            assert client.get("/").text == "hello"
+            wait_until(lambda: phases(server) == ["IDLE"])
+            clock.advance(99.0)
+        assert client.get("/").text == "hello"
+        wait_until(lambda: phases(server) == ["IDLE"])
+        clock.advance(100.0)
+        client.expect_eof()
+    wait_until(lambda: server.open_connections == 0)
+
+
+def test_a_handler_may_take_its_time(serve_app: Serve) -> None:
+    """None of the deadlines is about the application's own code."""
+    clock = ManualClock()
+    app = H3()
+    let_go, began = threading.Event(), threading.Event()
+
+    @app.get("/")
+    def slow(event: H3Event) -> str:
+        began.set()
+        assert let_go.wait(DEADLINE_S)
+        return "at last"
+
+    server = serve_app(app, clock=clock)
+    with Client(server.addresses[0]) as client:
+        client.request("GET", "/")
+        assert began.wait(DEADLINE_S)
+        clock.advance(100_000.0)
+        server_looked(server, clock)
+        let_go.set()
+        assert client.read_reply().text == "at last"
+
+
+def test_a_client_that_takes_nothing_of_a_response(serve_app: Serve, backend: str) -> None:
+    """``write_timeout_s``: it is closed, and its handler's worker is free again."""
+    app = H3()
+    app.get("/")(lambda event: b"x" * (32 * 1024 * 1024))
+    clock = ManualClock()
+    options = {"clock": clock, "write_timeout_s": 100.0} if backend == "trio" else {}
+    server = serve_app(app, **({"write_timeout_s": 0.0} | options))
+    with Client(server.addresses[0], receive_buffer=4096) as client:
+        client.request("GET", "/")
+        assert client.read_head().status == 200
+        if backend == "trio":
+            wait_until(lambda: [c.deadline for c in server.conversations if c.deadline])
+            clock.advance(100.0)
+        wait_until(lambda: server.open_connections == 0)
+        client.expect_closed()
+
+
+def phases(server: object) -> list[str]:
+    """What each connection waits for, as far as its deadline has been set."""
+    return sorted(
+        conversation.phase.name
+        for conversation in server.conversations  # type: ignore[attr-defined]
+        if conversation.deadline is not None
+    )
+
+
+def server_looked(server: object, clock: ManualClock) -> None:
+    """The server has looked at its clock: another connection that was late is closed by then."""
+    with Client(server.addresses[0]) as late:  # type: ignore[attr-defined]
+        wait_until(lambda: phases(server))
+        clock.advance(100_000.0)
+        late.expect_eof()
+
+
+# -- how much ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "fits", "status"),
+    [
+        (Limits(request_line_bytes=100), b"GET /%s HTTP/1.1\r\n" % (b"x" * 86), 414),
+        (Limits(body_bytes=10), b"POST / HTTP/1.1\r\nContent-Length: 10\r\n", 413),
+    ],
+    ids=["request line", "body"],
+)
+def test_what_a_request_may_cost(
+    serve_app: Serve, limits: Limits, fits: bytes, status: int
+) -> None:
+    """The numbers themselves are tested with the parser: here, that the options reach it."""
+    server = serve_app(plain_app(), limits=limits)
+    body = b"0123456789" if b"POST" in fits else b""
+    with Client(server.addresses[0]) as client:
+        client.send(fits + b"Host: x\r\n\r\n" + body)
+        assert client.read_reply().status in (200, 404)
+        client.send(fits.replace(b"xx", b"xxx", 1).replace(b": 10", b": 11") + b"Host: x\r\n\r\n")
+        assert client.read_reply().status == status
+        client.expect_eof()
+
+
+@FLAVOURS
+@WAYS
+def test_what_a_client_may_send_during_a_stream(serve_app: Serve, way: str, flavour: str) -> None:
+    """At the limit it is discarded; one byte more ends the stream (``limit``)."""
+    stage = Stage(way, flavour, "sleep")
+    server = serve_app(stage.app, max_discard_bytes=1000)
+    with Client(server.addresses[0]) as client:
+        stream = client.open_stream("/stream")
+        stream.read_event()
+        if way == "parked":
+            wait_until(lambda: not server.driven)
+        client.send(b"x" * 1000)
+        if way == "parked":
+            stage.stream.send_nowait(stage.last)
+            assert stream.read_event().data == "last"
+        assert stage.stream.close_reason is None
+        client.send(b"x")
+        wait_until(lambda: stage.stream.close_reason)
+        stage.go_on.set()
+        client.expect_closed()
+    settled(server, streams=1)
+    assert server.closed_streams == {CloseReason.LIMIT: 1}
+
+
+@FLAVOURS
+@pytest.mark.parametrize("way", ["handler", "generator", "callback"])
+def test_one_event_at_the_limit_and_one_byte_more(
+    serve_app: Serve, way: str, flavour: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too large is the application's error: the stream ends with ``error``, whole before it."""
+    limit = 1000
+    fits = "x" * (limit - len("data: \n\n") - len("3e8\r\n\r\n"))
+    stage = Stage(way, flavour, "three", events=[fits, fits + "x", "never"])
+    server = serve_app(stage.app, max_event_bytes=limit)
+    with EventReader(f"{server.url}/stream") as reader:
+        assert [event.data for event in reader.read_to_end()] == [fits]
+    settled(server, streams=1)
+    assert server.closed_streams == {CloseReason.ERROR: 1}
+    assert "EventTooLarge" in caplog.text
+
+
+@FLAVOURS
+def test_a_queue_is_never_above_its_cap(serve_app: Serve, backend: str, flavour: str) -> None:
+    """C5, C6: many small events to a client that reads nothing; then it reads all of them."""
+    app = H3()
+    most = 0
+    count = 5000
+
+    def look(writer: object) -> None:
+        nonlocal most
+        most = max(most, writer.queued_bytes)  # type: ignore[attr-defined]
+
+    def plain(event: H3Event) -> None:
+        with event.start_sse() as writer:
+            for number in range(count):
+                writer.send_event(f"{number} {'x' * 1000}")
+                look(writer)
+
+    async def task(event: H3Event) -> None:
+        async with event.start_sse() as writer:
+            for number in range(count):
+                await writer.send_event(f"{number} {'x' * 1000}")
+                look(writer)
+
+    app.get("/stream")(task if flavour == "async" else plain)
+    server = serve_app(app, max_queue_bytes=16 * 1024)
+    with EventReader(f"{server.url}/stream") as reader:
+        wait_until(lambda: any(stream.blocked_since for stream in tuple(server.driven)))
+        numbers = [int(event.data.split()[0]) for event in reader.read_to_end()]
+    assert numbers == list(range(count))
+    assert 0 < most <= 16 * 1024
+    settled(server, streams=1)
+
+
+@pytest.mark.parametrize("backend", ["trio"])
+def test_requests_that_come_without_end_leave_room_for_others(serve_app: Serve) -> None:
+    """A client that pipelines for ever: another one is served between its requests."""
+    app = H3()
+
+    @app.get("/")
+    async def hello(event: H3Event) -> str:
+        return "hello"
+
+    server = serve_app(app)
+    stop = threading.Event()
+
+    def pipeline() -> None:
+        with Client(server.addresses[0]) as client:
+            while not stop.is_set():
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+                for _ in range(200):
+                    client.read_reply()
+
+    greedy = threading.Thread(target=pipeline)
+    greedy.start()
+    with Client(server.addresses[0]) as client:
+        for _ in range(20):
+            assert client.get("/").text == "hello"
+    stop.set()
+    greedy.join(DEADLINE_S)
