@@ -4,7 +4,8 @@
 - ``serve_app`` serves an application on loopback for the length of a test.
 - With ``CI`` set, a test that is skipped (or expected to fail) has failed: nothing is left out
   unnoticed. What a build cannot run at all is deselected instead: ``soak`` runs without
-  ``--soak``, ``faults`` where the core has no fault hooks.
+  ``--soak``, ``faults`` where the core has no fault hooks, ``network`` where the user may not
+  make network namespaces (outside CI).
 - Hypothesis takes its profile from ``HYPOTHESIS_PROFILE``.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Literal
 
@@ -68,10 +70,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         absent.add("soak")
     if not _faults_built():
         absent.add("faults")
+    if not IN_CI and not _makes_hosts():
+        absent.add("network")
     kept = [item for item in items if not any(item.get_closest_marker(name) for name in absent)]
     if len(kept) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+def _makes_hosts() -> bool:
+    return os.geteuid() == 0 and shutil.which("ip") is not None
 
 
 def _faults_built() -> bool:

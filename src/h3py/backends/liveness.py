@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from h3py.backends.server import Server
     from h3py.sse.stream import Stream
 
-# struct tcp_info of linux/tcp.h: tcpi_unacked and tcpi_last_ack_recv (milliseconds).
+# struct tcp_info of linux/tcp.h: tcpi_probes, tcpi_unacked and tcpi_last_ack_recv (milliseconds).
 _TCP_INFO_BYTES = 104
 _UNACKED = struct.Struct("=I")
+_PROBES_AT = 3
 _UNACKED_AT = 24
 _LAST_ACK_AT = 56
 
@@ -95,4 +96,6 @@ def is_dead(sock: socket.socket, silence_s: float) -> bool:
         return False  # closed meanwhile, by its owner
     unacked = _UNACKED.unpack_from(info, _UNACKED_AT)[0]
     last_ack_ms = _UNACKED.unpack_from(info, _LAST_ACK_AT)[0]
-    return bool(unacked) and last_ack_ms > silence_s * 1000
+    # Probes of a closed window that nobody answers: the same as in the engine's liveness.h.
+    unanswered = unacked > 0 or info[_PROBES_AT] >= 3
+    return unanswered and last_ack_ms > silence_s * 1000
