@@ -18,15 +18,15 @@ from h3py._speedups.marks cimport (
 )
 from h3py._speedups.lag cimport dropped_notice
 from h3py._speedups.log cimport entry_is_for, filter_accepts, log_entry
-from h3py._speedups.queue cimport queue_block_size, queue_drop_key, queue_drop_oldest
+from h3py._speedups.queue cimport queue_block_size, queue_drop_key, queue_drop_oldest, queue_droppable
 from h3py._speedups.stream cimport stream_push, stream_push_inbox, stream_touch
 from h3py._speedups.table cimport report
 
 faults_use(fault_plans())
 
 cdef enum:
-    # What one walk takes: half of a queue at its default cap, so that a live stream whose
-    # queue is empty can always take it.
+    # What one walk takes, at most: more gains nothing (a sendmsg of this size spends its time
+    # copying), and half of a queue at its default cap can always be taken by an empty one.
     WALK_BYTES = 32 * 1024
     WALK_ENTRIES = 512
 
@@ -41,9 +41,11 @@ cdef uint64_t walk(Pump* pump, uint64_t head) noexcept nogil:
     cdef uint64_t first = pump.position + 1
     cdef uint64_t last = pump.position
     cdef uint64_t end
-    cdef size_t bytes = 0
+    cdef size_t bytes = 0, most = pump.core.options.max_queue // 2
     cdef Block* block
-    while last < head and last - pump.position < WALK_ENTRIES and bytes < WALK_BYTES:
+    if most > WALK_BYTES:
+        most = WALK_BYTES
+    while last < head and last - pump.position < WALK_ENTRIES and bytes < most:
         last += 1
         block = log_entry(&pump.core.log, last).block
         bytes += block.head + block.inner + block.tail
@@ -131,8 +133,12 @@ cdef void deliver(Pump* pump, uint64_t first, uint64_t last) noexcept nogil:
                 at = 0
             if conn.phase != PHASE_LIVE or conn.last >= last:
                 continue
-            if (conn.odd == 0 and (merged != NULL or first == last)
-                    and has_room(conn, queue_block_size(&conn.queue, block))):
+            # Several events in one block are kept to the cap; one may be larger.
+            if conn.odd == 0 and (
+                has_room(conn, queue_block_size(&conn.queue, block)) if first == last
+                else merged != NULL
+                and conn.queue.bytes + queue_block_size(&conn.queue, block) <= conn.cap
+            ):
                 if stream_push(pump, conn, block) == 0:
                     taken += 1
                     conn.last = last
@@ -198,8 +204,11 @@ cdef void offer(Pump* pump, Conn* conn, Block* block, Targets* targets) noexcept
         counter_store32(&conn.dropped, conn.dropped + replaced)
         counter_add64(&pump.core.stats.dropped, replaced)
     if not has_room(conn, size):
-        if conn.policy >= POLICY_DROP_OLDEST and size <= conn.cap:
-            dropped = queue_drop_oldest(&conn.queue, conn.cap - size)
+        # Nothing old goes for a new event that would find no room even so.
+        if conn.policy >= POLICY_DROP_OLDEST and (
+            size + conn.queue.bytes - queue_droppable(&conn.queue) <= conn.cap
+        ):
+            dropped = queue_drop_oldest(&conn.queue, conn.cap - size, True)
         if not has_room(conn, size):
             if shared:
                 lock_give(&pump.core.lock)

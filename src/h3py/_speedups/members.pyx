@@ -74,7 +74,10 @@ cdef int memberships_settle(Pump* pump, Conn* conn) noexcept nogil:
     cdef uint32_t i = 0, last
     cdef int waiting = 0
     cdef Membership* membership
-    cdef uint64_t position = conn.last if conn.phase != PHASE_LIVE else pump.position
+    # A stream that knows more than its pump has walked goes on where the pump is.
+    cdef uint64_t position = pump.position
+    if conn.phase != PHASE_LIVE and conn.last < position:
+        position = conn.last
     while i < conn.member_count:
         membership = &conn.members[i]
         if membership.ended and membership.until <= position:

@@ -49,7 +49,8 @@ cdef SendResult queue_send(
     Queue* queue, int fd, size_t at_most, iovec* vectors, int room, int* error
 ) noexcept nogil
 cdef int queue_vectors(Queue* queue, size_t at_most, iovec* out, int room) noexcept nogil
-cdef uint32_t queue_drop_oldest(Queue* queue, size_t limit) noexcept nogil
+cdef size_t queue_droppable(Queue* queue) noexcept nogil
+cdef uint32_t queue_drop_oldest(Queue* queue, size_t limit, bint shared_only) noexcept nogil
 cdef uint32_t queue_drop_key(Queue* queue, uint64_t key) noexcept nogil
 cdef uint32_t queue_clear(Queue* queue) noexcept nogil
 cdef void queue_trim(Queue* queue) noexcept nogil

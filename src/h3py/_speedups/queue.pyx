@@ -131,16 +131,29 @@ cdef SendResult queue_send(
     return SEND_DONE
 
 
-cdef uint32_t queue_drop_oldest(Queue* queue, size_t limit) noexcept nogil:
+cdef size_t queue_droppable(Queue* queue) noexcept nogil:
+    """Bytes that ``queue_drop_oldest`` with ``shared_only`` could drop."""
+    cdef uint32_t index
+    cdef size_t bytes = 0
+    cdef Block* block
+    for index in range(1 if queue.offset > 0 else 0, queue.count):
+        block = queue_entry(queue, index)[0]
+        if block.events > 0 and block.sequence:
+            bytes += queue_block_size(queue, block)
+    return bytes
+
+
+cdef uint32_t queue_drop_oldest(Queue* queue, size_t limit, bint shared_only) noexcept nogil:
     """Drop whole events that have not begun, oldest first, until at most ``limit`` bytes are left.
 
-    Returns how many events went. A begun block, and bytes without a boundary, stay.
+    Returns how many events went. A begun block, and bytes without a boundary, stay; with
+    ``shared_only`` so does what does not come from the log: it was promised to this stream.
     """
     cdef uint32_t kept = 0, index = 0, dropped = 0
     cdef Block* block
     while index < queue.count:
         block = queue_entry(queue, index)[0]
-        if (queue.bytes > limit and block.events > 0
+        if (queue.bytes > limit and block.events > 0 and (block.sequence or not shared_only)
                 and not (index == 0 and queue.offset > 0)):
             dropped += block.events
             queue.bytes -= queue_block_size(queue, block)

@@ -337,7 +337,7 @@ cdef class WriteQueue:
         """
         self.begin()
         self.gathering = NULL
-        return queue_drop_oldest(&self.queue, <size_t> max(limit, 0))
+        return queue_drop_oldest(&self.queue, <size_t> max(limit, 0), False)
 
     def clear(self) -> int:
         """Drop everything; returns how many events that had not begun were lost.
