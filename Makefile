@@ -68,7 +68,7 @@ bench: $(DONE)/core $(DONE)/bench
 	$(RUN) -m bench.run $(ARGS)
 
 soak: $(DONE)/core $(DONE)/test
-	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest --soak $(ARGS)
+	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest --soak -o faulthandler_timeout=0 $(ARGS)
 
 clean:
 	rm -rf build dist .venv $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \

@@ -3,7 +3,7 @@
 #
 #   tools/check.sh           with the tools of the environment first on PATH (make check)
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 failed=""
 step() {
