@@ -86,8 +86,8 @@ rm -f "$reports"/*
 # The core and what hands descriptors to it; programs of their own are other processes' business.
 paths=()
 if [ $# -eq 0 ] || [[ $1 == -* ]]; then
-    for path in tests/speedups tests/sse tests/connection tests/test_connection.py \
-            tests/backends tests/test_serving.py tests/serving tests/testing tests/test_testing.py; do
+    for path in tests/speedups tests/sse tests/fuzz tests/test_connection.py tests/test_wire.py \
+            tests/backends tests/test_serving.py tests/serving tests/testing; do
         [ ! -e "$tree/$path" ] || paths+=("$path")
     done
 fi
