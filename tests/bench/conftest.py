@@ -68,7 +68,8 @@ def received(client: Run) -> Callable[..., dict[str, Any]]:
             # Ends when its stream has ended; the duration is only a bound.
             result = client("streams", port, "--duration", "30")
         # All of the stream may come before the window begins: take the whole life.
-        return result | result["life"]
+        whole: dict[str, Any] = result["life"]
+        return result | whole
 
     return run
 
