@@ -120,17 +120,25 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A server whose backlog is full would make a probe that blocks wait for it.
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             os.unlink(path)
+        except BlockingIOError:
+            return  # somebody listens
 
 
 def _inherited(fd: int) -> socket.socket:
+    ours = -1
     try:
-        listener = socket.socket(fileno=os.dup(fd))
+        ours = os.dup(fd)
+        listener = socket.socket(fileno=ours)
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
+        if ours >= 0:
+            os.close(ours)
         raise ConfigError(
             f"descriptor {fd} is not a socket to serve on: {error.strerror}"
         ) from error
