@@ -215,7 +215,7 @@ def test_dropping_against_a_plain_list(
 @pytest.mark.parametrize("error", [errno.EINTR, errno.EAGAIN])
 def test_sends_that_are_interrupted(ends: Ends, error: int) -> None:
     ours, theirs = ends
-    queue, pieces = blocks(300)
+    queue, pieces = blocks(50)
     plan_fault("send", times=3, error=error)
     try:
         if error == errno.EAGAIN:
