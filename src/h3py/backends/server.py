@@ -28,7 +28,8 @@ from h3py.backends.listeners import connection_limit, url_of
 from h3py.backends.liveness import look_after
 from h3py.backends.tls_parking import TLSParking
 from h3py.close_reason import CloseReason
-from h3py.errors import HTTPError
+from h3py.connection import ConnectionState
+from h3py.errors import AllocationError, ConnectionClosed, HTTPError, WriteError
 from h3py.sse.stream import Callback, Stream, StreamState
 from h3py.wire import TLSWire
 
@@ -240,17 +241,25 @@ class Server:
         assert connection is not None
         wire = connection.wire
         self.release_descriptor(connection)
-        if wire.tls:
-            self.park_tls(stream)
-        else:
-            stream.handle = self.engine.adopt(
-                wire.fd,
-                stream,
-                connection.queue,
-                chunked=connection.chunked,
-                handle=stream.handle,
-            )
-            wire.detach()
+        # Other threads may write to the stream: from here on they wait for the decision.
+        connection.state = ConnectionState.CLOSING
+        wire.stop_sending(connection.queue)
+        try:
+            if wire.tls:
+                self.park_tls(stream)
+            else:
+                stream.handle = self.engine.adopt(
+                    wire.fd,
+                    stream,
+                    connection.queue,
+                    chunked=connection.chunked,
+                    handle=stream.handle,
+                )
+                wire.detach()
+        except BaseException:
+            connection.state = ConnectionState.STREAMING
+            wire.stopped = False
+            raise
         with self._lock:
             self.driven.discard(stream)
 
@@ -269,12 +278,16 @@ class Server:
             self.driven.discard(stream)
         self.engine.unwatch(stream.handle)
         self.release_descriptor(connection)
-        if stream.close_reason in ABRUPT or connection.wire.fd < 0:
-            connection.abort()
-            self.connection_gone()
-            return
-        connection.end_stream()
-        self.close_gently(connection.wire, connection.queue)
+        connection.wire.stop_sending(connection.queue)
+        if stream.close_reason not in ABRUPT and connection.wire.fd >= 0:
+            try:
+                connection.end_stream()
+                self.close_gently(connection.wire, connection.queue)
+                return
+            except (ConnectionClosed, WriteError, AllocationError, OSError):
+                pass  # the engine would not have it, or has ended: gently or not, it is closed
+        connection.abort()
+        self.connection_gone()
 
     def send_parked(self, stream: Stream, piece: SSEEvent | bytes) -> None:
         """Queue one piece on a parked stream."""
@@ -293,7 +306,6 @@ class Server:
         reason = stream.close_reason
         assert reason is not None
         with self._lock:
-            self.open_streams -= 1
             self.closed_streams[reason] += 1
         _log.info(
             "stream ended: %s %s, %d events, %.3f s",
@@ -309,6 +321,14 @@ class Server:
         )
         for callback in stream.take_callbacks():
             self.run_callback(callback, reason)
+        # Last of all: whoever sees that no stream is open may end what tells of their end.
+        with self._lock:
+            self.open_streams -= 1
+
+    @property
+    def draining(self) -> bool:
+        """Whether something is still open that the end of the server should wait for."""
+        return (self.open_connections > 0 or self.open_streams > 0) and not self.forced
 
     # -- what comes from the engine, and from time -------------------------------
 
@@ -334,7 +354,7 @@ class Server:
                     stream.end(_reason(report.reason))
             elif report.kind == "space":
                 stream.space_again()
-            elif report.kind == "slow":
+            elif report.kind == "slow" and stream is not None:
                 self.found_slow(stream)
         return bool(reports)
 

@@ -93,7 +93,7 @@ class ThreadServer(Server):
         close_listeners(self.listeners)
         self.begin_drain()
         deadline = time.monotonic() + self.options.drain_timeout_s
-        while self.open_connections > 0 and not self.forced and time.monotonic() < deadline:
+        while self.draining and time.monotonic() < deadline:
             for fd, _ in self.readiness.wait(DRAIN_LOOK_S):
                 self._ready(fd)
             self.sweep()
@@ -111,6 +111,11 @@ class ThreadServer(Server):
         for conversation in tuple(self.conversations):
             if conversation.wire.fd in self._reading:
                 conversation.abort()
+            else:
+                conversation.wire.shut_down()  # a worker is still at it: its client is told
+        for stream in tuple(self.driven):
+            if (connection := stream.connection) is not None:
+                connection.wire.shut_down()
         self.end_engine()
         self.take_last_reports()
         self.callback_thread.stop()

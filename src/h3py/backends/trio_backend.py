@@ -389,7 +389,7 @@ async def _serve(
         server.begin_drain()
         with trio.move_on_after(server.options.drain_timeout_s):
             # The engine's reports come from anywhere: looking is simpler than being told.
-            while server.open_connections > 0 and not server.forced:  # noqa: ASYNC110  # see above
+            while server.draining:  # noqa: ASYNC110  # see above
                 await trio.sleep(DRAIN_LOOK_S)
         # Late ones are cut; the threads of code that does not end are left behind.
         server.workers.abandon()
