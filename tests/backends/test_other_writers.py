@@ -11,7 +11,7 @@ from tests.backends.ways import Serve, settled
 from tests.support.client import Client
 from tests.support.wait import DEADLINE_S, wait_until
 
-STREAMS = 60
+STREAMS = 25
 # Above what is sent in one go, so that a send gives others the time to come between.
 TEXT = "x" * 20_000
 
@@ -22,6 +22,7 @@ class Publisher:
     def __init__(self) -> None:
         self.start: StreamStart | None = None
         self.wrote = threading.Event()
+        self._rest = threading.Event()  # never set: a writer that has nothing to do leaves room
         self.errors: list[SSEError] = []
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._write) for _ in range(2)]
@@ -45,12 +46,13 @@ class Publisher:
     def _write(self) -> None:
         while not self._done.is_set():
             start = self.start
-            if start is None:
+            if start is None or start.closed:
+                self._rest.wait(0.01)
                 continue
             try:
                 start.send_event_nowait(TEXT)
             except BackpressureDetected:
-                pass
+                self._rest.wait(0.001)
             except SSEError as error:
                 self.errors.append(error)
             self.wrote.set()
