@@ -54,6 +54,10 @@ class ConnectionState(Enum):
     CLOSED = "closed"
 
 
+# Looking a member up calls Python code, and another thread could run meanwhile.
+STREAMING = ConnectionState.STREAMING
+
+
 class BaseConnection:
     """What both kinds of connection share: everything but waiting."""
 
@@ -97,7 +101,7 @@ class BaseConnection:
         self.queue.chunked = chunked
         self.chunked = chunked
         self.state = ConnectionState.STREAMING
-        self.queue.append_raw(head)
+        self.queue.append_end(head)  # the limits are for events
         self.flush()
 
     def write_chunk_nowait(self, data: bytes | bytearray | memoryview) -> None:
@@ -110,7 +114,7 @@ class BaseConnection:
             BufferFull: No room, even after sending what the socket takes; nothing was taken.
             ConnectionClosed, NotStreamingMode: As ``send_event``.
         """
-        if self.state is not ConnectionState.STREAMING:
+        if self.state is not STREAMING:
             self._refuse()
         try:
             self.queue.append(data)
@@ -131,9 +135,15 @@ class BaseConnection:
             ConnectionClosed: The connection is closed, or the peer has gone.
             NotStreamingMode: Before ``begin_stream``.
         """
-        if self.state is not ConnectionState.STREAMING:
+        if self.state is not STREAMING:
             self._refuse()
         return self.wire.send_event(self.queue, event)
+
+    def queue_event(self, event: SSEEvent) -> None:
+        """Queue one event, whole, without sending. Raises as ``send_event``."""
+        if self.state is not STREAMING:
+            self._refuse()
+        self.queue.append_event(event)
 
     def flush(self) -> bool:
         """Send what the socket takes now, without waiting; True when nothing is left.

@@ -184,13 +184,16 @@ class Stream:
             WriteError, AllocationError: The system refused.
             WriterBusy: Another task or thread is sending.
         """
-        if self.state is not StreamState.DRIVEN or self.close_reason is not None:
+        connection = self.connection
+        if connection is None or self.close_reason is not None:
             return self._try_parked(event)
         try:
-            self.connection.send_event(event)  # type: ignore[union-attr]  # driven: it has one
+            connection.send_event(event)
         except BufferFull:
             return False
         except ConnectionClosed as error:
+            if self._moved():
+                return self._try_parked(event)
             raise self.lost(error) from error
         except WriteError:
             self.end(CloseReason.ERROR)
@@ -200,22 +203,30 @@ class Stream:
 
     def queue_event(self, event: SSEEvent) -> bool:
         """Queue one event without sending; False where there is no room. ``flush`` sends."""
-        if self.state is not StreamState.DRIVEN or self.close_reason is not None:
+        connection = self.connection
+        if connection is None or self.close_reason is not None:
             return self._try_parked(event)
         try:
-            self.connection.queue.append_event(event)  # type: ignore[union-attr]
+            connection.queue_event(event)
         except BufferFull:
             return False
+        except ConnectionClosed as error:
+            if self._moved():
+                return self._try_parked(event)
+            raise self.lost(error) from error
         self.event_count += 1
         return True
 
     def flush(self) -> bool:
         """Send what leaves at once; True when nothing is left to send here."""
-        if self.state is not StreamState.DRIVEN:
+        connection = self.connection
+        if connection is None:
             return True
         try:
-            return self.connection.flush()  # type: ignore[union-attr]
+            return connection.flush()
         except ConnectionClosed as error:
+            if self._moved():
+                return True
             raise self.lost(error) from error
 
     def send_nowait(self, event: SSEEvent) -> None:
@@ -229,11 +240,16 @@ class Stream:
         """Send a comment, which clients ignore; never waits."""
         comment = format_comment(text)
         try:
-            if self.state is StreamState.DRIVEN and self.close_reason is None:
-                self.connection.write_chunk_nowait(comment)  # type: ignore[union-attr]
-                self.flush()
-            else:
-                self._send_parked(comment)
+            connection = self.connection
+            if connection is not None and self.close_reason is None:
+                try:
+                    connection.write_chunk_nowait(comment)
+                    connection.flush()
+                    return
+                except ConnectionClosed:
+                    if not self._moved():
+                        raise
+            self._send_parked(comment)
         except BufferFull as error:
             raise BackpressureDetected(str(error)) from error
         except ConnectionClosed as error:
@@ -260,8 +276,9 @@ class Stream:
     @property
     def queued_bytes(self) -> int:
         """Bytes that have not been handed to the kernel."""
-        if self.state is StreamState.DRIVEN:
-            return self.connection.queued_bytes  # type: ignore[union-attr]
+        connection = self.connection
+        if connection is not None:
+            return connection.queued_bytes
         if self.state is StreamState.PARKED:
             return self.host.queued_parked(self)
         return 0
@@ -280,6 +297,11 @@ class Stream:
         if self.state is not StreamState.PARKED or self.close_reason is not None:
             raise self.refusal()
         self.host.send_parked(self, piece)
+
+    def _moved(self) -> bool:
+        """Whether a send was refused because its stream has been parked meanwhile."""
+        with _deciding:
+            return self.state is StreamState.PARKED
 
     def lost(self, error: Exception) -> SSEError:
         """The connection turned out to be gone: end the stream, and say so."""

@@ -265,7 +265,9 @@ def _drain_blocking(stream: Stream, timeout_s: float | None) -> None:
     if stream.state is StreamState.PARKED:
         _drain_parked(stream, timeout_s)
         return
-    connection: ThreadConnection = stream.connection  # type: ignore[assignment]
+    connection: ThreadConnection | None = stream.connection  # type: ignore[assignment]
+    if connection is None:
+        raise stream.refusal()
     if stream.blocked_since is not None:
         raise WriterBusy("another thread is waiting to write to this stream")
     stream.blocked_since = stream.host.now()
