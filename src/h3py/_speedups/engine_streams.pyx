@@ -23,7 +23,7 @@ from h3py._speedups.engine_base cimport EngineBase
 from h3py._speedups.queue cimport queue_entry, queue_init
 from h3py._speedups.scan cimport core_now_ms
 from h3py._speedups.table cimport (
-    conn_decide, conn_find, conn_give, conn_mail, conn_take, table_grow,
+    conn_decide, conn_find, conn_give, conn_mail, conn_post, conn_take, table_grow,
 )
 from h3py._speedups.write_queue cimport WriteQueue
 
@@ -188,12 +188,17 @@ cdef class EngineStreams(EngineBase):
         cdef int64_t cap = core.options.max_queue if max_queue_bytes is None else max_queue_bytes
         cdef Conn* conn
         cdef int error = 0
-        cdef bint needed
+        cdef bint needed, at_once
         cdef PyObject* before = NULL
         if not 1 <= cap <= 0x7FFFFFFF:
             raise ValueError(f"max_queue_bytes must be 1 to {0x7FFFFFFF}, not {max_queue_bytes}")
         queue.begin()
         conn = self.reserve() if handle == 0 else self.reserve_watched(handle)
+        Py_INCREF(owner)
+        # With the lock, though these are system calls: a pump that is woken by what has
+        # arrived already would else look, again and again, at a record that is not its own
+        # yet, on the core that this thread needs to finish.
+        lock_take(&core.lock)
         if indirect:
             fd = -1
             if handle and conn.reason == 0:
@@ -207,14 +212,12 @@ cdef class EngineStreams(EngineBase):
                                conn_handle(conn))
         if error:
             if handle:
-                lock_take(&core.lock)
                 conn.use = USE_WATCHED
-                lock_give(&core.lock)
-            else:
+            lock_give(&core.lock)
+            if not handle:
                 self.give_back(conn)
+            Py_DECREF(owner)
             raise OSError(error, os.strerror(error))
-        Py_INCREF(owner)
-        lock_take(&core.lock)
         before = conn.owner
         conn.owner = <PyObject*> owner
         conn.fd = fd
@@ -230,10 +233,17 @@ cdef class EngineStreams(EngineBase):
         conn.lease_ms = <uint32_t> lease
         conn.touched_at = core_now_ms(core)
         conn.deadline = conn.touched_at + age if age else 0
+        # With nothing to send there is nothing to do at once: waking the pump for each of
+        # ten thousand streams that begin would cost more than all the rest of beginning.
+        at_once = queue.queue.count > 0 or indirect
         self.move_queue(conn, queue, chunked)
         conn.use = USE_PARKED
         core.parked += 1
-        needed = conn_mail(core, conn, MAIL_ADOPTED)
+        needed = False
+        if at_once:
+            needed = conn_mail(core, conn, MAIL_ADOPTED)
+        else:
+            conn_post(core, conn, MAIL_ADOPTED)
         lock_give(&core.lock)
         self.wake(conn, needed)
         if before != NULL:

@@ -82,8 +82,8 @@ cdef Conn* conn_find(Core* core, uint64_t handle) noexcept nogil:
     return conn
 
 
-cdef bint conn_mail(Core* core, Conn* conn, int mail) noexcept nogil:
-    """Ask the connection's pump for something; True: wake it when the lock is released."""
+cdef void conn_post(Core* core, Conn* conn, int mail) noexcept nogil:
+    """Ask the connection's pump for something that may wait until it wakes: a second at most."""
     cdef Pump* pump = &core.pumps[conn.pump]
     conn.mail |= <uint16_t> mail
     if not conn.known & KNOWN_MAILED:
@@ -94,6 +94,12 @@ cdef bint conn_mail(Core* core, Conn* conn, int mail) noexcept nogil:
         else:
             pump.mail_first = conn
         pump.mail_last = conn
+
+
+cdef bint conn_mail(Core* core, Conn* conn, int mail) noexcept nogil:
+    """Ask the connection's pump for something; True: wake it when the lock is released."""
+    cdef Pump* pump = &core.pumps[conn.pump]
+    conn_post(core, conn, mail)
     if pump.asleep:
         pump.asleep = False
         return True
