@@ -1,0 +1,94 @@
+"""The thread of on_close callbacks: in order, each with its context, none in another's way."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+
+import pytest
+
+from h3py import CloseReason
+from h3py.backends.callbacks import CallbackThread, await_callback, is_async
+from tests.support.wait import DEADLINE_S
+
+REASON = CloseReason.KICKED
+
+
+def test_callbacks_run_in_order_in_one_thread(caplog: pytest.LogCaptureFixture) -> None:
+    thread = CallbackThread()
+    ran: list[tuple[int, int, CloseReason]] = []
+
+    def fails(reason: CloseReason) -> None:
+        raise LookupError("on purpose")
+
+    for number in range(50):
+        thread.run((contextvars.Context(), fails), REASON)
+        note = functools.partial(
+            lambda number, reason: ran.append((number, threading.get_ident(), reason)), number
+        )
+        thread.run((contextvars.Context(), note), REASON)
+    thread.stop()
+    assert [number for number, _, _ in ran] == list(range(50))
+    assert {reason for _, _, reason in ran} == {REASON}
+    threads = {ident for _, ident, _ in ran}
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+    assert caplog.text.count("LookupError: on purpose") == 50
+
+
+def test_each_sees_its_own_context() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+    thread = CallbackThread()
+    context = contextvars.Context()
+    context.run(variable.set, "mine")
+    thread.run((context, lambda _: seen.append(variable.get())), REASON)
+    thread.run((contextvars.Context(), lambda _: seen.append(variable.get())), REASON)
+    thread.stop()
+    assert seen == ["mine", "unset"]
+
+
+def test_without_callbacks_there_is_no_thread() -> None:
+    before = threading.active_count()
+    thread = CallbackThread()
+    assert threading.active_count() == before
+    thread.stop()
+    thread.stop()
+
+
+def test_it_can_be_used_again_after_its_stop() -> None:
+    """A stream may end after its server has."""
+    thread = CallbackThread()
+    ran = threading.Event()
+    thread.stop()
+    thread.run((contextvars.Context(), lambda _: ran.set()), REASON)
+    assert ran.wait(DEADLINE_S)
+    thread.stop()
+
+
+class Callable:
+    async def __call__(self, reason: CloseReason) -> None: ...
+
+    async def method(self, reason: CloseReason) -> None: ...
+
+
+async def function(reason: CloseReason) -> None: ...
+
+
+def test_what_must_be_awaited_is_known() -> None:
+    assert is_async(function)
+    assert is_async(Callable())
+    assert is_async(Callable().method)
+    assert is_async(functools.partial(function))
+    assert not is_async(print)
+    assert not is_async(lambda reason: None)
+    assert not is_async([].append)
+
+
+async def test_an_awaited_callback_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fails(reason: CloseReason) -> None:
+        raise LookupError(reason.value)
+
+    await await_callback(fails, REASON)
+    assert "LookupError: kicked" in caplog.text
