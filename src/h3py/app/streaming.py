@@ -102,6 +102,9 @@ def _driven_here(event: H3Event) -> StreamStart:
     start = event.stream
     assert start is not None
     event._exchange.drive_here(start)
+    if start.closed:
+        # Before anybody could tell this driver: it might wait for ever for what to write.
+        raise start._stream.refusal()
     return start
 
 
@@ -124,7 +127,12 @@ async def _write_async_generator(event: H3Event, generator: AsyncGenerator[Any, 
             clean_up.deadline = trio.current_time() + event._exchange.cleanup_timeout_s
             await generator.aclose()
         if clean_up.cancelled_caught:
-            _log.warning("%r: the generator's clean-up took too long", event)
+            # Without the query: it may hold a token.
+            _log.warning(
+                "%s %s: the generator's clean-up took too long",
+                event.request.method,
+                event.request.path,
+            )
 
 
 def _failed(event: H3Event, start: StreamStart, error: Exception) -> None:
