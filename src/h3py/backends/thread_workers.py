@@ -112,11 +112,17 @@ class WorkerPool:
 
     def _start_thread(self) -> None:
         """With the lock held."""
-        self._threads += 1
         # Not the starter's context: that may be a request's.
-        threading.Thread(
+        thread = threading.Thread(
             target=self._context.copy().run, args=(self._loop,), name="h3py-worker", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # What waits is taken by the workers there are, or refused in time.
+            _log.error("cannot start a worker: %s", error)
+            return
+        self._threads += 1
 
     def _loop(self) -> None:
         local = self._local
@@ -132,7 +138,7 @@ class WorkerPool:
                 connection, requests, _ = self._jobs.popleft()
             try:
                 connection.answer_all(requests)
-            except Exception:  # noqa: BLE001  # logged; the worker goes on
+            except BaseException:  # noqa: BLE001  # SystemExit, too: logged; the worker goes on
                 _log.exception("a worker's connection failed")
             if getattr(local, "streaming", False):
                 local.streaming = False
