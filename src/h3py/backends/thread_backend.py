@@ -108,6 +108,8 @@ class ThreadServer(Server):
     def end(self) -> None:
         """Cut what is left, and give everything back."""
         self.workers.stop()
+        for stream in tuple(self.driven):
+            stream.abandon(CloseReason.SHUTDOWN)
         for conversation in tuple(self.conversations):
             if conversation.wire.fd in self._reading:
                 conversation.abort()

@@ -352,6 +352,17 @@ class Stream:
         self.host.retire(self)
         self._tell()
 
+    def abandon(self, reason: CloseReason) -> None:
+        """The driver does not come back in time: it is cut off, and the end is told without it.
+
+        It lets go of the connection when it does come back.
+        """
+        self.end(reason)
+        connection = self.connection
+        if connection is not None:
+            connection.wire.shut_down()
+            self._tell()
+
     def close(self) -> None:
         """End the stream as its application; idempotent, from any thread.
 
