@@ -26,7 +26,6 @@ from h3py.errors import (
     AllocationError,
     ConfigError,
     ConnectionClosed,
-    HTTPError,
     RequestError,
     WriteError,
 )
@@ -136,7 +135,7 @@ class Conversation:
         if parser.error is not None:
             self.over = True
         elif parser.take_continue():
-            self.queue.append_raw(CONTINUE)
+            self.queue.append_end(CONTINUE)  # the limits are for events
             self.wire.send(self.queue)
         return requests
 
@@ -325,7 +324,7 @@ class ConversationExchange:
         server.admit_stream()
         try:
             driver = self.claim_driver()
-        except HTTPError:
+        except BaseException:
             server.stream_refused()
             raise
         connection = self.make_connection()
@@ -343,6 +342,7 @@ class ConversationExchange:
             if request.method == "HEAD":
                 connection.begin_stream(head, chunked=False)
                 stream.finish(CloseReason.HANDLER_DONE)
+                server.wake_driver(driver)  # it would wait to write, and never learn of the end
             else:
                 chunked = request.version >= HTTP_11
                 head += opening(server.options.retry_ms, chunked=chunked)

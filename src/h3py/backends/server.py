@@ -108,6 +108,9 @@ class Server:
         """Make the driver of a stream that others ended notice it."""
         self.wake_thread(stream)
 
+    def wake_driver(self, driver: Any) -> None:
+        """Make a driver whose stream has ended at its very beginning notice it, if it can be."""
+
     def wake_thread(self, stream: Stream) -> None:
         """Wake a thread that drives a stream.
 

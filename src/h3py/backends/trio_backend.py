@@ -117,6 +117,11 @@ class TrioServer(Server):
         else:
             self.wake_thread(stream)
 
+    def wake_driver(self, driver: TrioDriver) -> None:
+        """A task is cancelled; a thread finds out when it writes."""
+        if driver.slot is None:
+            driver.scope.cancel()
+
     async def perform(self, step: Step) -> Any:
         """Run one step outside any request: a hook of the application, or its background work."""
         if isinstance(step, Await):
@@ -289,7 +294,8 @@ class TrioExchange(ConversationExchange):
         """A task is cancelled through the conversation's scope; a thread leaves the workers."""
         if self.conversation.server.on_loop():
             return TrioDriver(self.conversation.scope, None)
-        assert self.slot is not None
+        if self.slot is None:
+            raise RuntimeError("start_sse: call it in the handler's own task or thread")
         self.slot.move_to_streams()
         return TrioDriver(self.conversation.scope, self.slot)
 
@@ -376,24 +382,28 @@ async def _serve(
 ) -> None:
     """Accept and serve until the stop is asked for, then drain."""
     async with trio.open_nursery() as nursery:
-        async with trio.open_nursery() as accepting:
-            acceptor = Acceptor(server, context)
-            for listener in server.listeners:
-                accepting.start_soon(_accept, server, acceptor, listener, nursery)
-            for step in lifespan.background:
-                accepting.start_soon(server.run_background, step)
-            task_status.started(server)
-            await server.stop_asked.wait()
-            accepting.cancel_scope.cancel()
-        close_listeners(server.listeners)
-        server.begin_drain()
-        with trio.move_on_after(server.options.drain_timeout_s):
-            # The engine's reports come from anywhere: looking is simpler than being told.
-            while server.draining:  # noqa: ASYNC110  # see above
-                await trio.sleep(DRAIN_LOOK_S)
-        # Late ones are cut; the threads of code that does not end are left behind.
-        server.workers.abandon()
-        nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as accepting:
+                acceptor = Acceptor(server, context)
+                for listener in server.listeners:
+                    accepting.start_soon(_accept, server, acceptor, listener, nursery)
+                for step in lifespan.background:
+                    accepting.start_soon(server.run_background, step)
+                task_status.started(server)
+                await server.stop_asked.wait()
+                accepting.cancel_scope.cancel()
+            close_listeners(server.listeners)
+            server.begin_drain()
+            with trio.move_on_after(server.options.drain_timeout_s):
+                # The engine's reports come from anywhere: looking is simpler than being told.
+                while server.draining:  # noqa: ASYNC110  # see above
+                    await trio.sleep(DRAIN_LOOK_S)
+        finally:
+            # Also where the server is cancelled: what goes on in threads would not notice.
+            server.begin_drain()
+            # Late ones are cut; the threads of code that does not end are left behind.
+            server.workers.abandon()
+            nursery.cancel_scope.cancel()
 
 
 async def _accept(
