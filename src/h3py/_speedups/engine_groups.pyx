@@ -209,7 +209,9 @@ cdef bint add_membership(Core* core, Conn* conn, Group* group, int64_t start) no
             return False
     membership = &conn.members[conn.member_count]
     membership.group = group
-    membership.since = (core.log.head if start < 0 else <uint64_t> start) + 1
+    membership.since = core.log.head + 1
+    if start >= 0 and <uint64_t> start < core.log.head:
+        membership.since = <uint64_t> start + 1
     membership.until = 0
     membership.ended = False
     membership.slot = NO_SLOT

@@ -16,9 +16,7 @@ class ReceivedEvent:
 
 @final
 class EventParser:
-    def __new__(
-        cls, max_event_bytes: int = ..., *, last_event_id: str = ""
-    ) -> EventParser: ...
+    def __new__(cls, max_event_bytes: int = ..., *, last_event_id: str = "") -> EventParser: ...
     @property
     def retry(self) -> int | None: ...
     @property

@@ -106,9 +106,9 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     walk_lagging(pump)
     if pump.pending_count:
         look_at_pending(pump)
-    flush_touched(pump)
     if scan_in(pump) == 0:
         scan(pump)
+    flush_touched(pump)
     if counter_load64(&core.account.bytes) > core.options.max_memory:
         relieve(pump)
     stream_bury(pump)

@@ -235,10 +235,15 @@ cdef bint stream_flush(Pump* pump, Conn* conn) noexcept nogil:
     cdef uint32_t room
     if conn.verdict:
         stream_finish(pump, conn, conn.verdict)
-    if conn.phase == PHASE_GONE or conn.marks & MARK_BLOCKED:
+    if conn.phase == PHASE_GONE:
         return False
     if conn.traits & TRAIT_INDIRECT:
         if counter_load64(&conn.visible) * 2 <= conn.cap:
+            stream_room(pump, conn)
+        return False
+    if conn.marks & MARK_BLOCKED:
+        counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
+        if conn.marks & MARK_SPACE and conn.queue.bytes * 2 <= conn.cap:
             stream_room(pump, conn)
         return False
     before = conn.queue.bytes

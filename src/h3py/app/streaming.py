@@ -31,8 +31,9 @@ from h3py.app.context import await_in, call_in, renew, run_in
 from h3py.app.functions import needs_trio
 from h3py.backends.steps import Step
 from h3py.close_reason import CloseReason
-from h3py.errors import ConnectionLost, SSEError, WriterClosed
+from h3py.errors import SSEError
 from h3py.sse import AsyncSSEWriter, SSEWriter, StreamContext
+from h3py.sse.stream import is_loss
 
 if TYPE_CHECKING:
     from h3py.app.event import H3Event, StreamCallback
@@ -138,7 +139,7 @@ async def _write_async_generator(event: H3Event, generator: AsyncGenerator[Any, 
 def _failed(event: H3Event, start: StreamStart, error: Exception) -> None:
     """End the stream for an error, and log it; a client that has left is none."""
     stream = start._stream
-    if isinstance(error, ConnectionLost | WriterClosed) and stream.closed:
+    if is_loss(error) and stream.closed:
         return
     _log.error(
         "the stream of %s %s failed",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.write_queue import WriteQueue
 from h3py.backends.listeners import prepare_accepted
+from h3py.errors import AllocationError, ConnectionClosed
 from h3py.http import HTTP_11, encode_response, http_date
 from h3py.wire import PlainWire, TLSWire, Wire
 
@@ -89,4 +90,8 @@ class Acceptor:
                     date=http_date(time.time()),
                 )
             )
-        self._server.close_gently(PlainWire(sock), queue)
+        try:
+            self._server.close_gently(PlainWire(sock), queue)
+        except (AllocationError, ConnectionClosed, OSError):
+            sock.close()  # there is not even room for a gentle end
+            self._server.connection_gone()

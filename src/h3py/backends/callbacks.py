@@ -58,7 +58,7 @@ class CallbackThread:
             (context, function), reason = item
             try:
                 context.run(function, reason)
-            except Exception:  # noqa: BLE001  # the application's; logged, and the next runs
+            except BaseException:  # noqa: BLE001  # the application's; logged, and the next runs
                 _log.exception("an on_close callback failed")
 
 

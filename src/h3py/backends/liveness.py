@@ -52,17 +52,17 @@ def look_after(server: Server, stream: Stream, now: float) -> None:
     if behind_s > 0 and behind_s >= options.slow_write_s and not stream.slow:
         stream.slow = True
         server.found_slow(stream)
-    if options.heartbeat_s is None or now - stream.looked_at < options.heartbeat_s:
+    if options.heartbeat_s is None:
         return
-    idle = stream.event_count == stream.looked_count
-    stream.looked_at = now
-    stream.looked_count = stream.event_count
-    connection = stream.connection
-    if connection is None:
-        return  # it has just ended
-    if is_dead(connection.wire.sock, options.heartbeat_s * options.heartbeat_misses):
-        stream.end(CloseReason.TIMEOUT)
-    elif idle:
+    if now - stream.looked_at >= options.heartbeat_s:
+        stream.looked_at = now
+        connection = stream.connection
+        silence_s = options.heartbeat_s * options.heartbeat_misses
+        if connection is not None and is_dead(connection.wire.sock, silence_s):
+            stream.end(CloseReason.TIMEOUT)
+            return
+    if now - stream.idle_since >= options.heartbeat_s:
+        stream.idle_since = now
         stream.look_after(heartbeat=True)
 
 
@@ -70,6 +70,8 @@ def _stalled_s(stream: Stream, now: float) -> float:
     """For how long the client has taken nothing of what is queued for it; 0: nothing is."""
     since, stream.seen_at = stream.seen_at, now
     queued = (stream.event_count, stream.queued_bytes)
+    if queued != stream.looked_queued:
+        stream.idle_since = now
     if queued[1] == 0:
         stream.stalled_since = None
         if stream.blocked_since is None:

@@ -237,6 +237,10 @@ class Server:
         stream.handle = self.engine.watch(wire.fd, stream, discard=not wire.tls)
         with self._lock:
             self.driven.add(stream)
+            stopping = self.stopping
+        if stopping:
+            # It was let in before the drain began, and the drain's look at the driven missed it.
+            stream.end(CloseReason.SHUTDOWN)
 
     def adopt(self, stream: Stream) -> None:
         """Move a driven stream to the engine; on failure nothing has moved."""

@@ -55,13 +55,13 @@ class ThreadServer(Server):
         super().__init__(app, options)
         self.readiness = Readiness()
         self.workers = WorkerPool(options, self.now)
-        self._stop_asked = threading.Event()
+        self._stop_asked = False  # a plain name: signal handlers set it
         self._reading: dict[int, ThreadConversation] = {}
         self._paused_until = 0.0
 
     def shutdown(self) -> None:
         """Begin a graceful shutdown; returns at once. From any thread, and more than once."""
-        self._stop_asked.set()
+        self._stop_asked = True
         self.readiness.wake()
 
     def read_until_stopped(self, context: ssl.SSLContext | None) -> None:
@@ -72,7 +72,7 @@ class ThreadServer(Server):
             self.readiness.arm(fd)
         self.readiness.watch(self.engine.report_fd)
         swept = time.monotonic()
-        while not self._stop_asked.is_set():
+        while not self._stop_asked:
             for fd, _ in self.readiness.wait(SWEEP_S):
                 if fd in by_fd:
                     self._accept(acceptor, by_fd[fd])
@@ -143,7 +143,13 @@ class ThreadServer(Server):
         """Wait for a connection's next bytes; from the reading thread, or the worker it leaves."""
         fd = conversation.wire.fd
         self._reading[fd] = conversation
-        self.readiness.arm(fd, write=write)
+        try:
+            self.readiness.arm(fd, write=write)
+        except OSError:
+            # No memory in the kernel to wait for one more: this one ends, the others go on.
+            _log.exception("a connection cannot be waited for")
+            del self._reading[fd]
+            conversation.abort()
 
     def _ready(self, fd: int) -> None:
         if fd == self.engine.report_fd:

@@ -65,6 +65,12 @@ class WorkerPool:
         with self._lock:
             return self._options.workers - self._threads + self._idle - len(self._jobs)
 
+    @property
+    def streaming(self) -> int:
+        """How many of the threads stream."""
+        with self._lock:
+            return self._streams
+
     def submit(self, connection: Answerer, requests: list[Request]) -> None:
         """Have a connection's requests answered by a worker, as soon as one is free."""
         with self._lock:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from h3py._speedups.write_queue import WriteQueue
 from h3py.backends.readiness import Readiness
 from h3py.close_reason import CloseReason
-from h3py.errors import ConnectionClosed, WriteError
+from h3py.errors import AllocationError, ConnectionClosed, WriteError
 from h3py.wire import RECORD_BYTES, TLSWire
 
 if TYPE_CHECKING:
@@ -157,7 +157,12 @@ class TLSParking:
     def _end(self, parked: ParkedTLS) -> None:
         """The engine has let go: what it had queued has been taken; close the connection gently."""
         self._forget(parked)
-        self._server.close_gently(parked.wire, WriteQueue())
+        try:
+            self._server.close_gently(parked.wire, WriteQueue())
+        except (ConnectionClosed, WriteError, AllocationError, OSError):
+            # The engine would not have it, or it broke meanwhile: gently or not, it ends.
+            parked.wire.close()
+            self._server.connection_gone()
 
     def _forget(self, parked: ParkedTLS) -> None:
         self._parked.pop(parked.handle, None)

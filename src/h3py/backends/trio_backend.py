@@ -33,6 +33,7 @@ from h3py.backends.trio_workers import Workers, WorkerSlot
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, ThreadConnection, TrioConnection
 from h3py.errors import ConnectionClosed, WriteError
+from h3py.sse.stream import is_loss
 from h3py.wire import TLSWire
 
 if TYPE_CHECKING:
@@ -189,8 +190,10 @@ class TrioConversation(Conversation):
                     self.abort()
             if self.stream is None:
                 self.answer_error()
-        except Exception:  # noqa: BLE001  # logged; one connection never ends the server
-            _log.exception("a connection failed")
+        except Exception as error:  # noqa: BLE001  # logged; one connection ends no server
+            # A nursery of the handler's brings the loss of its client in a group.
+            if self.stream is None or not is_loss(error):
+                _log.exception("a connection failed")
             self.abort()
         finally:
             # Cancelled from outside, or at its end: either way nobody drives it any more.

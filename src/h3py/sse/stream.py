@@ -44,13 +44,21 @@ from h3py.errors import (
 if TYPE_CHECKING:
     from h3py.connection import Connection
 
-# Guards the decisions of all streams: which reason was first, parked or not. They
+# Guards the decisions of all streams (an RLock: a finalizer may close a stream while its
+# thread is in here): which reason was first, parked or not. They
 # are rare and take a microsecond, so one lock for all costs less than one in each.
-_deciding = threading.Lock()
+_deciding = threading.RLock()
 
 
 # What is called once a stream has ended, and the context it was registered in.
 Callback = tuple[contextvars.Context, Callable[[CloseReason], Any]]
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says only that a stream has ended, alone or in groups of a nursery's."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_loss(part) for part in error.exceptions)
+    return isinstance(error, ConnectionLost | WriterClosed)
 
 
 class StreamState(Enum):
@@ -113,10 +121,10 @@ class Stream:
         "event_count",
         "handle",
         "host",
+        "idle_since",
         "label",
         "last_event_id",
         "looked_at",
-        "looked_count",
         "looked_queued",
         "opened_at",
         "seen_at",
@@ -153,11 +161,11 @@ class Stream:
         # Since when the client has taken nothing of what is queued, and what was by then.
         self.stalled_since: float | None = None
         self.looked_queued = (0, 0)
-        # When it was last looked at; when it last had its heartbeat's turn, and how many
-        # events it had sent by then.
+        # When it was last looked at; since when it has been idle; when its peer was last
+        # looked for.
         self.seen_at = self.opened_at
+        self.idle_since = self.opened_at
         self.looked_at = self.opened_at
-        self.looked_count = 0
         self._callbacks: list[Callback] | None = None
         # Held while the stream lives, if anybody waits for its end. A lock, because an
         # Event takes a kilobyte.

@@ -142,6 +142,9 @@ class StreamStart(StreamOperations):
             raise RuntimeError(
                 "'with' would block the trio loop: use 'async with event.start_sse()'"
             )
+        connection = self._stream.connection
+        if connection is not None and connection.kind == "trio":
+            raise RuntimeError("a task has begun this stream: only a task can enter it")
         return SSEWriter(self._stream)
 
     def __exit__(
@@ -351,6 +354,8 @@ class AsyncSSEWriter(StreamOperations):
                 await self.send_event(item)
             return
         stream = self._stream
+        if stream.closed:
+            await trio.lowlevel.checkpoint()  # as in send_event: swallowing the end must not spin
         for item in items:
             event = to_event(item)
             if not stream.queue_event(event):

@@ -58,6 +58,11 @@ class ReceivedStream:
         """Whether ``marker`` is among the body's bytes so far."""
         return marker in self._raw
 
+    @property
+    def so_far(self) -> str:
+        """What has come, for the message of a failure."""
+        return f"so far: status {self.status}, {bytes(self._raw[-200:])!r}"
+
     def feed(self, data: bytes) -> None:
         """Take what has arrived; ``b""`` for the end of the connection.
 
@@ -226,17 +231,18 @@ class StreamReader:
         deadline = self._deadline(deadline_s)
         received = self.received
         while not condition():
-            so_far = f"so far: status {received.status}, {received.raw[-200:]!r}"
             if received.eof or received.ended:
-                raise AssertionError(f"the stream ended before {what}; {so_far}")
+                raise AssertionError(f"the stream ended before {what}; {received.so_far}")
             try:
+                if deadline.passed:
+                    raise TimeoutError
                 data = self.receive(READ_BYTES, deadline.left_s)
             except TimeoutError:
                 raise AssertionError(
-                    f"not within {deadline.seconds:g} s: {what}; {so_far}"
+                    f"not within {deadline.seconds:g} s: {what}; {received.so_far}"
                 ) from None
             except ConnectionError as error:
                 raise AssertionError(
-                    f"the connection broke before {what}: {error}; {so_far}"
+                    f"the connection broke before {what}: {error}; {received.so_far}"
                 ) from error
             received.feed(data)
