@@ -3,7 +3,7 @@
 ::
 
     H3Error
-      ConfigError (ValueError)          a bad option, an unknown backend, a handler the backend cannot run
+      ConfigError (ValueError)          a bad option, or a handler the backend cannot run
       HTTPError                         raised by a handler to answer with a status
       RequestError                      the client's request was wrong
       H3ConnectionError (ConnectionError)
