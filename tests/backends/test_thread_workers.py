@@ -126,9 +126,10 @@ def test_a_worker_that_streams_has_left(make_pool: Callable[..., WorkerPool]) ->
     work = Work()
     pool.submit(work, [])
     assert work.done.wait(DEADLINE_S)
+    assert pool.streaming == 2
     for stream in streams:
         stream.let_go.set()
-    wait_until(lambda: pool.free == 1)
+    wait_until(lambda: pool.streaming == 0)
     held = [Held(), Held()]
     for item in held:
         pool.submit(item, [])
@@ -158,7 +159,8 @@ def test_one_stream_too_many_is_refused_and_keeps_its_place(
     assert refused.done.wait(DEADLINE_S)
     assert [(error.status, error.headers) for error in told] == [(503, {"retry-after": "7"})]
     stream.let_go.set()
-    wait_until(lambda: pool.free == 2)
+    wait_until(lambda: pool.streaming == 0)
+    assert pool.free == 2
 
 
 def test_leaving_twice_is_leaving_once(make_pool: Callable[..., WorkerPool]) -> None:
@@ -171,8 +173,10 @@ def test_leaving_twice_is_leaving_once(make_pool: Callable[..., WorkerPool]) -> 
         stream = Held(leave_twice)
         pool.submit(stream, [])
         assert stream.began.wait(DEADLINE_S)
+        assert pool.streaming == 1
         stream.let_go.set()
-        wait_until(lambda: pool.free == 1)
+        wait_until(lambda: pool.streaming == 0)
+    assert pool.free == 1
 
 
 def test_what_has_waited_too_long_is_given_back(

@@ -87,10 +87,10 @@ class Stage:
         if self._act == "fail":
             raise RuntimeError("this stream fails on purpose")
         if self._act == "sleep":
-            writer.wait(DEADLINE_S)
-        while self._act == "flood" or not writer.closed:
+            assert writer.wait(DEADLINE_S), "nobody ended the stream"
+            writer.send_event("after the end")
+        while True:
             writer.send_event("x" * 1000)
-        writer.send_event("after the end")
 
     def _guarded(self, writer: SSEWriter) -> None:
         try:
@@ -141,7 +141,7 @@ class Stage:
         if self._act == "fail":
             raise RuntimeError("this stream fails on purpose")
         if self._act == "sleep":
-            self.go_on.wait(DEADLINE_S)
+            assert self.go_on.wait(DEADLINE_S), "nobody let this stream go on"
         while True:
             yield "x" * 1000
 
