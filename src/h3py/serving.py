@@ -20,7 +20,8 @@ import trio
 from h3py.app.functions import needs_trio
 from h3py.backends.steps import Await, Call, Lifespan, Step
 from h3py.backends.thread_backend import serve_on_threads
-from h3py.backends.trio_backend import TrioServer, serve_on_trio
+from h3py.backends.trio_backend import serve_on_trio
+from h3py.backends.trio_server import TrioServer
 from h3py.errors import ConfigError
 from h3py.options import ServeOptions
 

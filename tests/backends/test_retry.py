@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from h3py import H3, H3Event, SSEEvent
-from h3py.backends.conversation import opening
+from h3py.backends.exchange import opening
 from tests.support.client import Client, EventStream
 
 

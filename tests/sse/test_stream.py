@@ -21,7 +21,7 @@ from h3py import (
     SSEEvent,
     WriterClosed,
 )
-from h3py.sse.stream import StreamState
+from h3py.sse.host import StreamState
 from h3py.testing import SoloStream, memory_pair, memory_stream, thread_stream
 from tests.support.wait import DEADLINE_S, wait_until
 

@@ -26,7 +26,7 @@ from h3py import (
     WriterBusy,
     WriterClosed,
 )
-from h3py.sse.writer import StreamOperations, to_event
+from h3py.sse.operations import StreamOperations, to_event
 from h3py.testing import SoloStream, memory_stream, socket_pair, thread_stream
 from tests.support.wait import DEADLINE_S, trio_wait_until, wait_until
 

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from h3py.close_reason import CloseReason
-from h3py.sse.stream import Callback
+from h3py.sse.host import Callback
 
 # How long a server that has ended waits for callbacks that are still running.
 STOP_WAIT_S = 5.0

@@ -30,7 +30,8 @@ from h3py.backends.tls_parking import TLSParking
 from h3py.close_reason import CloseReason
 from h3py.connection import ConnectionState
 from h3py.errors import AllocationError, ConnectionClosed, HTTPError, WriteError
-from h3py.sse.stream import Callback, Stream, StreamState
+from h3py.sse.host import Callback, StreamState
+from h3py.sse.stream import Stream
 from h3py.wire import TLSWire
 
 if TYPE_CHECKING:

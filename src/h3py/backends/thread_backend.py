@@ -19,7 +19,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from h3py.backends.accepting import Acceptor
-from h3py.backends.conversation import Conversation, ConversationExchange, plain_response
+from h3py.backends.conversation import Conversation, plain_response
+from h3py.backends.exchange import BaseExchange
 from h3py.backends.listeners import close_listeners, open_listeners, tls_context
 from h3py.backends.readiness import Readiness
 from h3py.backends.server import Server
@@ -315,7 +316,7 @@ class ThreadConversation(Conversation):
             return self.failed(request)
 
 
-class ThreadExchange(ConversationExchange):
+class ThreadExchange(BaseExchange):
     """A request on the threads backend; its stream is driven by the worker's thread."""
 
     __slots__ = ()

@@ -16,20 +16,18 @@ request reaches the code that waits. No scope of ours is ever open across a
 from __future__ import annotations
 
 import logging
-import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from h3py.backends.accepting import Acceptor
 from h3py.backends.callbacks import STOP_WAIT_S as CALLBACKS_WAIT_S
-from h3py.backends.callbacks import await_callback, is_async
-from h3py.backends.conversation import Conversation, ConversationExchange
+from h3py.backends.conversation import Conversation
+from h3py.backends.exchange import BaseExchange
 from h3py.backends.listeners import close_listeners, open_listeners, tls_context
-from h3py.backends.server import Server
 from h3py.backends.steps import NO_LIFESPAN, Await, Lifespan, Step
-from h3py.backends.trio_workers import Workers, WorkerSlot
+from h3py.backends.trio_server import TrioDriver, TrioServer
+from h3py.backends.trio_workers import WorkerSlot
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, ThreadConnection, TrioConnection
 from h3py.errors import ConnectionClosed, WriteError
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from h3py.backends.steps import Application
     from h3py.http import Request, Response
     from h3py.options import ServeOptions
-    from h3py.sse.stream import Callback, Stream
+    from h3py.sse.stream import Stream
     from h3py.wire import Wire
 
 # How often late requests and slow clients are looked for.
@@ -52,108 +50,6 @@ SWEEP_S = 0.25
 DRAIN_LOOK_S = 0.02
 
 _log = logging.getLogger("h3py.server")
-
-
-class TrioDriver:
-    """Who drives a stream: a task, reached by its scope, or a worker thread."""
-
-    __slots__ = ("scope", "slot", "task")
-
-    def __init__(self, scope: trio.CancelScope, slot: WorkerSlot | None) -> None:
-        self.scope = scope
-        self.slot = slot
-        self.task = trio.lowlevel.current_task() if slot is None else None
-
-
-class TrioServer(Server):
-    """The hooks of ``Server`` on a trio loop."""
-
-    def __init__(self, app: Application, options: ServeOptions) -> None:
-        super().__init__(app, options)
-        self.token = trio.lowlevel.current_trio_token()
-        self.loop_thread = threading.get_ident()
-        self.workers = Workers(options, self.token)
-        self.stop_asked = trio.Event()
-        self.ended = trio.Event()
-        self.callbacks: trio.Nursery | None = None
-
-    def on_loop(self) -> bool:
-        """Whether this is the loop's thread."""
-        return threading.get_ident() == self.loop_thread
-
-    def soon(self, function: Any, *args: Any) -> None:
-        """Run a plain function on the loop: now if this is its thread, else soon."""
-        if self.on_loop():
-            function(*args)
-        else:
-            try:
-                self.token.run_sync_soon(partial(function, *args))
-            except trio.RunFinishedError:
-                return  # the loop has ended, and with it whatever was to be told
-
-    def shutdown(self) -> None:
-        """Begin a graceful shutdown; returns at once. From any thread, a signal handler too."""
-        try:
-            self.token.run_sync_soon(self.stop_asked.set, idempotent=True)
-        except trio.RunFinishedError:
-            return  # it has ended already
-
-    def drives(self, stream: Stream) -> bool:
-        """Whether the caller is the driving thread, the driving task, or a task below it."""
-        driver: TrioDriver | None = stream.driver
-        if driver is None or driver.task is None or not self.on_loop():
-            return super().drives(stream)
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        while task is not None and task is not driver.task:
-            task = task.parent_nursery and task.parent_nursery.parent_task
-        return task is not None
-
-    def wake(self, stream: Stream) -> None:
-        """Cancel the task that drives a stream; a thread is woken through its socket."""
-        driver: TrioDriver | None = stream.driver
-        if driver is None:
-            return
-        if driver.slot is None:
-            self.soon(driver.scope.cancel)
-        else:
-            self.wake_thread(stream)
-
-    def wake_driver(self, driver: TrioDriver) -> None:
-        """A task is cancelled; a thread finds out when it writes."""
-        if driver.slot is None:
-            driver.scope.cancel()
-
-    async def perform(self, step: Step) -> Any:
-        """Run one step outside any request: a hook of the application, or its background work."""
-        if isinstance(step, Await):
-            return await step.function(*step.args)
-        return await trio.to_thread.run_sync(
-            step.function, *step.args, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-        )
-
-    async def run_background(self, step: Step) -> None:
-        """Background work: what it raises is logged, and the server goes on."""
-        try:
-            await self.perform(step)
-        except Exception:  # noqa: BLE001  # the application's; logged
-            _log.exception("background work failed")
-
-    def release_descriptor(self, connection: BaseConnection) -> None:
-        """End whoever waits for the descriptor here: it will be another connection's number."""
-        if connection.wire.fd >= 0 and self.on_loop():
-            trio.lowlevel.notify_closing(connection.wire.fd)
-
-    def run_callback(self, callback: Callback, reason: CloseReason) -> None:
-        """Await an ``async def`` callback on the loop; a plain one runs in the callback thread."""
-        context, function = callback
-        if is_async(function):
-            self.soon(context.run, self._start_callback, function, reason)
-        else:
-            super().run_callback(callback, reason)
-
-    def _start_callback(self, function: Any, reason: CloseReason) -> None:
-        if self.callbacks is not None:
-            self.callbacks.start_soon(await_callback, function, reason)
 
 
 class TrioConversation(Conversation):
@@ -276,7 +172,7 @@ class TrioConversation(Conversation):
         return await self.server.workers.run(slot, step.function, step.args)
 
 
-class TrioExchange(ConversationExchange):
+class TrioExchange(BaseExchange):
     """A request on the trio backend; its stream is driven by the task, or by a worker thread."""
 
     __slots__ = ("slot",)

@@ -1,11 +1,12 @@
 """Streams and their writers; no I/O of their own."""
 
-from h3py.sse.stream import Stream, StreamHost, StreamState
+from h3py.sse.host import StreamHost, StreamState
+from h3py.sse.operations import StreamOperations
+from h3py.sse.stream import Stream
 from h3py.sse.writer import (
     AsyncSSEWriter,
     SSEWriter,
     StreamContext,
-    StreamOperations,
     StreamStart,
 )
 

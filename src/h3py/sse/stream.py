@@ -26,8 +26,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.format import SSEEvent, format_comment
 from h3py.close_reason import CLOSE_REASONS, CloseReason
@@ -40,18 +39,15 @@ from h3py.errors import (
     WriteError,
     WriterClosed,
 )
+from h3py.sse.host import Callback, StreamHost, StreamState
 
 if TYPE_CHECKING:
     from h3py.connection import Connection
 
-# Guards the decisions of all streams (an RLock: a finalizer may close a stream while its
-# thread is in here): which reason was first, parked or not. They
-# are rare and take a microsecond, so one lock for all costs less than one in each.
+# Guards the decisions of all streams: which reason was first, parked or not. They are rare
+# and take a microsecond, so one lock for all costs less than one in each. An RLock, because a
+# finalizer may close a stream while its thread is in here.
 _deciding = threading.RLock()
-
-
-# What is called once a stream has ended, and the context it was registered in.
-Callback = tuple[contextvars.Context, Callable[[CloseReason], Any]]
 
 
 def is_loss(error: BaseException) -> bool:
@@ -59,51 +55,6 @@ def is_loss(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(is_loss(part) for part in error.exceptions)
     return isinstance(error, ConnectionLost | WriterClosed)
-
-
-class StreamState(Enum):
-    """Who writes to a stream."""
-
-    DRIVEN = "driven"
-    PARKED = "parked"
-    ENDED = "ended"
-
-
-class StreamHost(Protocol):
-    """What a stream needs of the server that carries it."""
-
-    def adopt(self, stream: Stream) -> None:
-        """Move the connection to the engine; on failure nothing has moved."""
-
-    def retire(self, stream: Stream) -> None:
-        """Take the connection of a driven stream that has ended: flush, end the body, close."""
-
-    def send_parked(self, stream: Stream, piece: SSEEvent | bytes) -> None:
-        """Queue one piece on a parked stream. ``BufferFull``, ``ConnectionClosed``."""
-
-    def close_parked(self, stream: Stream, reason: CloseReason) -> bool:
-        """End a parked stream; False if it was ending already."""
-
-    def queued_parked(self, stream: Stream) -> int:
-        """Unsent bytes of a parked stream."""
-
-    def drives(self, stream: Stream) -> bool:
-        """Whether the caller drives the stream, or belongs to the code that does."""
-
-    def wake(self, stream: Stream) -> None:
-        """Make the driver of a stream that was ended by others notice it."""
-
-    def stream_ended(self, stream: Stream) -> None:
-        """The one notice of a stream's end."""
-
-    def run_callback(self, callback: Callback, reason: CloseReason) -> None:
-        """Run an on_close callback where it may block, or be awaited."""
-
-    def soon(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run a plain function on the backend's loop; where there is none, here and now."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
 
 
 class Stream:

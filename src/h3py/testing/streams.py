@@ -29,7 +29,8 @@ from h3py._speedups.format import SSEEvent
 from h3py.close_reason import CloseReason
 from h3py.connection import ThreadConnection
 from h3py.errors import ConnectionClosed
-from h3py.sse.stream import Callback, Stream
+from h3py.sse.host import Callback
+from h3py.sse.stream import Stream
 from h3py.sse.writer import StreamStart
 from h3py.testing.clock import ManualClock
 from h3py.testing.memory import MemoryConnection
