@@ -1,4 +1,4 @@
-"""Certificates for TLS, made once: a server's side, and a client's that trusts it."""
+"""Certificates for TLS, made once; and servers that look at their clock more often."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 import trustme
+
+from h3py.backends import thread_backend, trio_backend
+
+
+@pytest.fixture(autouse=True)
+def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked for four times a second is found sooner: these tests wait for much of it."""
+    monkeypatch.setattr(trio_backend, "SWEEP_S", 0.02)
+    monkeypatch.setattr(thread_backend, "SWEEP_S", 0.02)
 
 
 @pytest.fixture(scope="session")
