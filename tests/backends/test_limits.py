@@ -211,7 +211,7 @@ def test_a_client_that_says_nothing_at_all(serve_app: Serve) -> None:
     clock = ManualClock()
     server = serve_app(plain_app(), clock=clock, header_timeout_s=100.0)
     with Client(server.addresses[0]) as client:
-        wait_until(lambda: server.open_connections == 1)
+        wait_until(lambda: server.conversations)
         clock.advance(100.0)
         client.expect_eof()
 
@@ -398,7 +398,7 @@ def test_one_event_at_the_limit_and_one_byte_more(
         assert [event.data for event in reader.read_to_end()] == [fits]
     settled(server, streams=1)
     assert server.closed_streams == {CloseReason.ERROR: 1}
-    assert "EventTooLarge" in caplog.text
+    wait_until(lambda: "EventTooLarge" in caplog.text)  # logged when its block has been left
 
 
 @FLAVOURS

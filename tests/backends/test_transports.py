@@ -351,7 +351,7 @@ def test_a_handshake_that_takes_too_long(
     ) as server:
         with Client(server.addresses[0]) as client:
             client.send(b"\x16\x03\x01")
-            wait_until(lambda: server.open_connections == 1)
+            wait_until(lambda: server.conversations)
             clock.advance(9.0)
             client.expect_closed()
         wait_until(lambda: server.open_connections == 0)
