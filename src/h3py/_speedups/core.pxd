@@ -195,6 +195,7 @@ cdef struct Pump:
     uint32_t load           # connections that it was given
     uint64_t walked         # the position, as publishers see it
     int64_t scanned_ms      # the time of its last scan
+    int64_t wanted          # bytes that a publisher was refused for lack of memory
     # pump
     uint64_t position
     int64_t now_ms
@@ -283,7 +284,6 @@ cdef struct Core:
     uint32_t waiting        # threads that wait for the log to move
     uint32_t open_conns     # watched and parked
     uint32_t parked
-    bint pressure           # atomic: memory is above its cap
     bint stopping           # no publishing, no subscribing
     bint ending             # pumps end when they have no connection, no new ones
     bint stopped            # pumps end now

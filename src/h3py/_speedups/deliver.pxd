@@ -15,4 +15,3 @@ from h3py._speedups.core cimport Conn, Pump, Targets
 
 cdef uint64_t walk(Pump* pump, uint64_t head) noexcept nogil
 cdef void offer(Pump* pump, Conn* conn, Block* block, Targets* targets) noexcept nogil
-cdef void push_notice(Pump* pump, Conn* conn) noexcept nogil

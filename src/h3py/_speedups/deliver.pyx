@@ -16,9 +16,11 @@ from h3py._speedups.marks cimport (
     PHASE_LIVE, POLICY_CATCH_UP, POLICY_CLOSE, POLICY_DROP_OLDEST, POLICY_KEEP_LATEST,
     REASON_LIMIT, REASON_SLOW, TOLD_LAGGING, TRAIT_NOTICES,
 )
-from h3py._speedups.lag cimport dropped_notice
+from h3py._speedups.lag cimport tell_missed
 from h3py._speedups.log cimport entry_is_for, filter_accepts, log_entry
-from h3py._speedups.queue cimport queue_block_size, queue_drop_key, queue_drop_oldest, queue_droppable
+from h3py._speedups.queue cimport (
+    queue_block_size, queue_drop_key, queue_drop_oldest, queue_droppable,
+)
 from h3py._speedups.stream cimport stream_push, stream_push_inbox, stream_touch
 from h3py._speedups.table cimport report
 
@@ -170,22 +172,8 @@ cdef bint odd_entry(Pump* pump, Conn* conn, Block* block, Targets* targets) noex
     if wanted and conn.odd & ODD_WHERE:
         wanted = filter_accepts(conn.filter, targets)
     if wanted and conn.odd & ODD_MISSED:
-        push_notice(pump, conn)
+        tell_missed(pump, conn)
     return wanted and not conn.verdict
-
-
-cdef void push_notice(Pump* pump, Conn* conn) noexcept nogil:
-    """Tell the client of drops, if its queue has room for that."""
-    cdef Block* notice
-    if not has_room(conn, 256):
-        return
-    notice = dropped_notice(pump, conn)
-    if notice == NULL or stream_push(pump, conn, notice) < 0:
-        if notice != NULL:
-            block_drop(notice)
-        return
-    conn.missed = 0
-    conn.odd &= ~ODD_MISSED & 0xFF
 
 
 cdef void offer(Pump* pump, Conn* conn, Block* block, Targets* targets) noexcept nogil:

@@ -30,7 +30,7 @@ from h3py._speedups.table cimport conn_find, conn_mail, inbox_add
 from h3py._speedups.targets cimport GroupKeys, Pairs, metadata_pairs
 
 from h3py.errors import (
-    AllocationError, BackpressureDetected, BufferFull, ConnectionClosed, ManagerClosed,
+    AllocationError, BackpressureDetected, BufferFull, ConnectionClosed, EventTooLarge, ManagerClosed,
 )
 
 @cython.final
@@ -137,6 +137,7 @@ cdef class Engine(EngineGroups):
             BackpressureDetected: The log is full of what pumps have yet to walk, or memory
                 is at its cap: nothing was taken, ``drain`` waits for room.
             ManagerClosed: The engine is shutting down.
+            EventTooLarge: Above half of ``max_memory_bytes``.
             ValueError: No target; an id of the event's own with ``with_id``.
             AllocationError: No memory; nothing was taken.
         """
@@ -152,6 +153,7 @@ cdef class Engine(EngineGroups):
         cdef LogRoom room
         cdef bint stopping = False, full = False
         cdef int missing = 0
+        cdef int64_t size
         keys.core = core
         self.check()
         if everyone:
@@ -168,11 +170,21 @@ cdef class Engine(EngineGroups):
             raise ValueError("the engine gives this event its id: it must not have one of its own")
         pairs = metadata_pairs(metadata)
         block = event_block(core, event, keys, pairs, with_id, &targets, &digits)
+        if <int64_t> (sizeof(Block) + block.room) > core.options.max_memory // 2:
+            block_drop(block)
+            raise EventTooLarge("an event above half of max_memory_bytes would empty all queues")
         if key is not None:
             # 0 means no key. Two keys are one when 64 bits hashed with Python's secret agree.
             block.key = <uint64_t> hash(key) or 1
         if counter_load64(&core.account.bytes) > core.options.max_memory:
+            # With this event. The pumps close who holds on to the oldest ones.
+            size = <int64_t> (sizeof(Block) + block.room)
             block_drop(block)
+            lock_take(&core.lock)
+            for i in range(core.pump_count):
+                if core.pumps[i].wanted < size:
+                    core.pumps[i].wanted = size
+            lock_give(&core.lock)
             self.wake_all()
             raise BackpressureDetected("the engine's memory is at its cap")
         while True:

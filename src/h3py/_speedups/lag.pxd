@@ -13,6 +13,6 @@ from h3py._speedups.core cimport Conn, Pump
 cdef bint read_on(Pump* pump, Conn* conn) noexcept nogil
 cdef bint resume(Pump* pump, Conn* conn) noexcept nogil
 cdef void reset(Pump* pump, Conn* conn) noexcept nogil
-cdef Block* dropped_notice(Pump* pump, Conn* conn) noexcept nogil
+cdef bint tell_missed(Pump* pump, Conn* conn) noexcept nogil
 cdef void walk_lagging(Pump* pump) noexcept nogil
 cdef Block* heartbeat_block(Pump* pump) noexcept nogil

@@ -6,20 +6,18 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from h3py._speedups.block cimport (
-    FRAME_HEAD_MAX, FRAME_TAIL, block_drop, block_new, block_ref, counter_add64, fault_plans,
-    faults_use, frame_head_size, frame_head_write,
+    FRAME_HEAD_MAX, FRAME_TAIL, block_drop, block_new, block_ref, counter_add64, counter_load64,
+    fault_plans, faults_use, frame_head_size, frame_head_write,
 )
-from h3py._speedups.core cimport (
-    Core, ID_DIGITS, LogEntry, bell_ring, lock_give, lock_take, set_phase,
-)
+from h3py._speedups.core cimport Core, ID_DIGITS, LogEntry, lock_give, lock_take, set_phase
 from h3py._speedups.marks cimport (
-    MARK_ASKED, MARK_LISTED, ODD_INBOX, ODD_WHERE, PHASE_LAGGING, PHASE_LIVE, PHASE_PAGING,
-    REASON_LIMIT, TOLD_CAUGHT_UP, TOLD_PAGE,
+    MARK_LISTED, ODD_INBOX, ODD_INDIRECT, ODD_MISSED, ODD_WHERE, PHASE_LAGGING, PHASE_LIVE,
+    PHASE_PAGING, REASON_LIMIT, TOLD_CAUGHT_UP,
 )
 from h3py._speedups.log cimport entry_is_for, filter_accepts, hex_write, log_entry, lost_after
 from h3py._speedups.queue cimport queue_block_size
-from h3py._speedups.stream cimport stream_push, stream_push_inbox, stream_touch
-from h3py._speedups.table cimport conn_tell, report
+from h3py._speedups.stream cimport stream_ask_page, stream_push, stream_push_inbox, stream_touch
+from h3py._speedups.table cimport report
 
 faults_use(fault_plans())
 
@@ -27,6 +25,14 @@ cdef enum:
     # In one hold of the lock: entries looked at, and blocks taken from them.
     LOOK_ENTRIES = 256
     TAKE_BLOCKS = 128
+
+
+cdef bint has_drained(const Conn* conn) noexcept nogil:
+    """Whether the queue has drained to half."""
+    # Only its pump looks into a queue; but an indirect one is shared.
+    if conn.odd & ODD_INDIRECT:
+        return counter_load64(&conn.visible) * 2 <= conn.cap
+    return conn.queue.bytes * 2 <= conn.cap
 
 
 cdef void go_live(Pump* pump, Conn* conn) noexcept nogil:
@@ -39,7 +45,7 @@ cdef bint resume(Pump* pump, Conn* conn) noexcept nogil:
     """What a stream at position ``last`` is from now on; True: it has the log to read."""
     cdef Core* core = pump.core
     cdef uint64_t tail
-    cdef bint lost = False, ring
+    cdef bint lost = False
     lock_take(&core.lock)
     tail = core.log.tail
     if conn.last + 1 < tail:
@@ -50,14 +56,8 @@ cdef bint resume(Pump* pump, Conn* conn) noexcept nogil:
             reset(pump, conn)
             return False
         set_phase(conn, PHASE_PAGING)
-        if not conn.marks & MARK_ASKED:
-            conn.marks |= MARK_ASKED
-            lock_take(&core.lock)
-            conn.start_at = conn.last
-            ring = conn_tell(core, conn, TOLD_PAGE)
-            lock_give(&core.lock)
-            if ring:
-                bell_ring(&core.bell)
+        if has_drained(conn):
+            stream_ask_page(pump, conn)
         return False
     if conn.last + 1 < tail:
         # What has gone was not for this stream.
@@ -210,6 +210,25 @@ cdef Block* dropped_notice(Pump* pump, Conn* conn) noexcept nogil:
         b'data: {"reason":"queue_full","missed":%u,"head":"%s"}\n\n',
         <unsigned int> conn.missed, head)
     return notice_block(pump, text, <size_t> size)
+
+
+cdef bint tell_missed(Pump* pump, Conn* conn) noexcept nogil:
+    """Tell the client of drops, once its queue has drained to half; True: a notice was queued.
+
+    Not before: while it is full every notice would be followed by another.
+    """
+    cdef Block* notice
+    if not has_drained(conn):
+        return False
+    notice = dropped_notice(pump, conn)
+    if notice == NULL:
+        return False
+    if stream_push(pump, conn, notice) < 0:
+        block_drop(notice)
+        return False
+    conn.missed = 0
+    conn.odd &= ~ODD_MISSED & 0xFF
+    return True
 
 
 cdef Block* heartbeat_block(Pump* pump) noexcept nogil:

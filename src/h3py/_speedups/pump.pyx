@@ -12,10 +12,10 @@ from h3py._speedups.core cimport (
     Conn, PollEvent, bell_ring, lock_give, lock_take, lock_wake_all, poller_free, poller_new,
     poller_wait, thread_start,
 )
-from h3py._speedups.marks cimport MARK_TOUCHED, REASON_SHUTDOWN
+from h3py._speedups.marks cimport MARK_TOUCHED, ODD_MISSED, PHASE_LIVE, REASON_SHUTDOWN
 from h3py._speedups.deliver cimport walk
 from h3py._speedups.events cimport SCRATCH_BYTES, take_events
-from h3py._speedups.lag cimport walk_lagging
+from h3py._speedups.lag cimport tell_missed, walk_lagging
 from h3py._speedups.log cimport log_has_room
 from h3py._speedups.mail cimport look_at_pending, take_mail
 from h3py._speedups.scan cimport core_now_ms, relieve, scan
@@ -66,7 +66,9 @@ cdef void flush_touched(Pump* pump) noexcept nogil:
     cdef Conn* conn
     for i in range(pump.touched_count):
         conn = pump.touched[i]
-        if stream_flush(pump, conn):
+        if stream_flush(pump, conn) or (
+            conn.odd & ODD_MISSED and conn.phase == PHASE_LIVE and tell_missed(pump, conn)
+        ):
             pump.touched[kept] = conn
             kept += 1
         else:
@@ -80,7 +82,7 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     """One round; False: the pump is to end. ``wait``: sleep first, if there is nothing to do."""
     cdef Core* core = pump.core
     cdef PollEvent[256] events
-    cdef int64_t timeout = 0
+    cdef int64_t timeout = 0, wanted
     cdef uint64_t head
     cdef int count
     cdef bint stopped, ring = False
@@ -88,7 +90,10 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     stopped = core.stopped or (
         core.ending and pump.conn_count == 0 and pump.mail_first == NULL and pump.gone == NULL)
     pump.stopping = core.stop_at_ms != 0
-    if pump.mail_first == NULL and core.log.head == pump.position and not pump.more:
+    wanted = pump.wanted
+    pump.wanted = 0
+    if (pump.mail_first == NULL and core.log.head == pump.position and not pump.more
+            and wanted == 0):
         if wait and not stopped:
             pump.asleep = True
             timeout = scan_in(pump)
@@ -109,8 +114,8 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     if scan_in(pump) == 0:
         scan(pump)
     flush_touched(pump)
-    if counter_load64(&core.account.bytes) > core.options.max_memory:
-        relieve(pump)
+    if counter_load64(&core.account.bytes) + wanted > core.options.max_memory:
+        relieve(pump, wanted)
     stream_bury(pump)
     lock_take(&core.lock)
     pump.walked = pump.position

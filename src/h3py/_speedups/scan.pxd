@@ -16,4 +16,4 @@ from h3py._speedups.core cimport Core, Pump
 
 cdef int64_t core_now_ms(Core* core) noexcept nogil
 cdef void scan(Pump* pump) noexcept nogil
-cdef void relieve(Pump* pump) noexcept nogil
+cdef void relieve(Pump* pump, int64_t wanted) noexcept nogil

@@ -172,7 +172,9 @@ cdef bint look_at_slow(Pump* pump, Conn* conn) noexcept nogil:
 cdef void beat(Pump* pump, Conn* conn) noexcept nogil:
     """A comment to an idle stream: only into an empty queue, and only when it has all else."""
     cdef Block* block
-    if conn.phase != PHASE_LIVE or counter_load64(&conn.visible) != 0 or conn.queue.count:
+    if conn.phase != PHASE_LIVE or counter_load64(&conn.visible) != 0 or (
+        not conn.traits & TRAIT_INDIRECT and conn.queue.count
+    ):
         # It is not idle: what waits in its queue does the heartbeat's work.
         conn.sent_at = pump.now_ms
         return
@@ -209,13 +211,13 @@ cdef Conn* victim_of(Pump* pump, uint64_t tail) noexcept nogil:
     return victim
 
 
-cdef void relieve(Pump* pump) noexcept nogil:
-    """Memory is above its cap: close who holds on to the oldest blocks, then shorten the log."""
+cdef void relieve(Pump* pump, int64_t wanted) noexcept nogil:
+    """Make room for so many bytes: close who holds on to the oldest blocks, then shorten the log."""
     cdef Core* core = pump.core
     cdef Conn* victim
     cdef Block* gone
     cdef uint64_t tail
-    while counter_load64(&core.account.bytes) > core.options.max_memory:
+    while counter_load64(&core.account.bytes) + wanted > core.options.max_memory:
         gone = NULL
         lock_take(&core.lock)
         tail = core.log.tail

@@ -19,6 +19,7 @@ cdef int stream_enter(Pump* pump, Conn* conn) noexcept nogil
 cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil
 cdef bint stream_push_inbox(Pump* pump, Conn* conn, uint64_t position) noexcept nogil
 cdef bint stream_flush(Pump* pump, Conn* conn) noexcept nogil
+cdef void stream_ask_page(Pump* pump, Conn* conn) noexcept nogil
 cdef void stream_room(Pump* pump, Conn* conn) noexcept nogil
 cdef void stream_interest(Pump* pump, Conn* conn) noexcept nogil
 cdef void stream_end(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil

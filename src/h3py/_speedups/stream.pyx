@@ -6,8 +6,8 @@ from libc.stdint cimport uint16_t
 from libc.stdlib cimport free
 
 from h3py._speedups.block cimport (
-    iovec, block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64,
-    fault_plans, faults_use, h3py_realloc,
+    block_drop, block_ref, counter_add64, counter_load64, counter_store32, counter_store64,
+    fault_plans, faults_use, h3py_realloc, iovec,
 )
 from h3py._speedups.core cimport (
     Core, Membership, NO_SLOT, ROUND_BYTES, WAIT_FIN, WAIT_IN, WAIT_OUT, bell_ring, conn_handle,
@@ -89,10 +89,12 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
     if not conn.odd & ODD_INDIRECT:
         room = conn.queue.room
         result = queue_push(&conn.queue, block)
+        room = conn.queue.room - room
     else:
         lock_take(&core.lock)
         room = conn.queue.room
         result = queue_push(&conn.queue, block)
+        room = conn.queue.room - room
         if result == 0:
             counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
             if not conn.known & KNOWN_DATA:
@@ -107,9 +109,8 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
             bell_ring(&core.bell)
     if result < 0:
         return -1
-    if conn.queue.room != room:
-        counter_add64(&core.account.bytes,
-                      <int64_t> ((conn.queue.room - room) * sizeof(Block*)))
+    if room:
+        counter_add64(&core.account.bytes, <int64_t> (room * sizeof(Block*)))
     counter_store64(&conn.events, conn.events + block.events)
     stream_touch(pump, conn)
     return 0
@@ -201,6 +202,20 @@ cdef void end_our_side(Pump* pump, Conn* conn) noexcept nogil:
         stream_due(pump, conn, conn.deadline)
 
 
+cdef void stream_ask_page(Pump* pump, Conn* conn) noexcept nogil:
+    """Ask for a page of older history, once for each."""
+    cdef bint ring
+    if conn.marks & MARK_ASKED:
+        return
+    conn.marks |= MARK_ASKED
+    lock_take(&pump.core.lock)
+    conn.start_at = conn.last
+    ring = conn_tell(pump.core, conn, TOLD_PAGE)
+    lock_give(&pump.core.lock)
+    if ring:
+        bell_ring(&pump.core.bell)
+
+
 cdef void stream_room(Pump* pump, Conn* conn) noexcept nogil:
     """The queue has drained to half or below: go on with whatever waited for that."""
     cdef bint ring = False
@@ -208,9 +223,7 @@ cdef void stream_room(Pump* pump, Conn* conn) noexcept nogil:
         stream_list(pump, conn)
         pump.more = True
     elif conn.phase == PHASE_PAGING:
-        if not conn.marks & MARK_ASKED:
-            conn.marks |= MARK_ASKED
-            report(pump, conn, TOLD_PAGE)
+        stream_ask_page(pump, conn)
     elif conn.phase == PHASE_CLOSING and counter_load64(&conn.visible) == 0:
         if conn.traits & TRAIT_INDIRECT:
             stream_finish(pump, conn, REASON_CLIENT_CLOSED)
