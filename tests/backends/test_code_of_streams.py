@@ -157,7 +157,7 @@ def test_a_generator_that_starts_a_stream_itself_is_told_that_it_has_one(
         assert reader.read_to_end() == []
     settled(server, streams=1)
     assert server.closed_streams == {CloseReason.ERROR: 1}
-    assert "SSEAlreadyStarted" in caplog.text
+    wait_until(lambda: "SSEAlreadyStarted" in caplog.text)
 
 
 @pytest.mark.parametrize("backend", ["trio"])
