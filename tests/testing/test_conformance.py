@@ -154,6 +154,11 @@ class AliveForEver(MemoryConnection):
 
 
 class WaitsForEver(MemoryConnection):
+    def flush(self) -> bool:
+        if self.wire.peer_closed and self.state is ConnectionState.STREAMING:
+            return False
+        return super().flush()
+
     async def wait_writable(self) -> None:
         await super().wait_writable()
         if self.wire.peer_closed:
