@@ -18,7 +18,6 @@ REASON = "longer than"
 """A longer file says in its head what it is longer than, and why it is one file."""
 
 WITHOUT_TESTS = {
-    "app/streaming.py": "tests/backends/test_code_of_streams.py and tests/backends/test_streams.py",
     "backends/steps.py": "types and protocols alone; every handler test drives them",
     "backends/trio_server.py": "tests/backends/test_ends.py and tests/test_serving.py, on trio",
     "sse/host.py": "types and protocols alone; every stream's test drives them",
