@@ -130,6 +130,9 @@ class ConnectionLost(SSEError, ConnectionError):
 class BackpressureDetected(SSEError, BufferError):
     """No room now: in a stream's queue, or in the log. Nothing was taken."""
 
+    stream: object = None
+    """The stream whose client is behind; None where it is the log that has no room."""
+
 
 class EventTooLarge(SSEError, ValueError):
     """An event above the configured limit."""

@@ -16,7 +16,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 import trio
 
-from h3py import H3, CloseReason, H3Event, SSEWriter, StreamContext, running
+from h3py import (
+    H3,
+    BackpressureDetected,
+    CloseReason,
+    H3Event,
+    SSEWriter,
+    StreamContext,
+    running,
+)
 from h3py.testing import EventReader, ManualClock
 from tests.backends.ways import FLAVOURS, WAYS, Serve, Stage, settled
 from tests.support.client import Client
@@ -46,6 +54,41 @@ def test_code_is_ended_when_its_client_is_slow(serve_app: Serve, way: str, flavo
     wait_until(lambda: stage.reasons)
     assert stage.reasons == [CloseReason.SLOW]
     assert stage.left == 1
+
+
+@pytest.mark.parametrize("way", ["generator", "handler", "callback"])
+def test_a_thread_that_is_refused_for_a_slow_client_has_not_failed(
+    serve_app: Serve, backend: str, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``write_timeout_s``: what its code does not catch ends the stream, as ``slow``."""
+    stage = Stage(way, "plain", "flood")
+    server = serve_app(stage.app, write_timeout_s=0.0, heartbeat_s=None)
+    with EventReader(f"{server.url}/stream", receive_buffer_bytes=4096) as reader:
+        reader.read_event()
+        settled(server, streams=1)
+    assert server.closed_streams == {CloseReason.SLOW: 1}
+    (error,) = stage.errors
+    assert isinstance(error, GeneratorExit if way == "generator" else BackpressureDetected)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_room_that_is_missing_elsewhere_is_an_error_of_the_code(
+    serve_app: Serve, backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A publisher's own refusal says nothing about this stream's client."""
+    app = H3()
+
+    @app.get("/stream")
+    def stream(event: H3Event) -> Iterator[str]:
+        yield "here"
+        raise BackpressureDetected("the log is full")
+
+    server = serve_app(app)
+    with EventReader(f"{server.url}/stream") as reader:
+        assert len(reader.read_to_end()) == 1
+    settled(server, streams=1)
+    assert server.closed_streams == {CloseReason.ERROR: 1}
+    assert "the log is full" in caplog.text
 
 
 @FLAVOURS

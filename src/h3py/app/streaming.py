@@ -33,7 +33,7 @@ from h3py.backends.steps import Step
 from h3py.close_reason import CloseReason
 from h3py.errors import SSEError
 from h3py.sse import AsyncSSEWriter, SSEWriter, StreamContext
-from h3py.sse.stream import is_loss
+from h3py.sse.stream import is_loss, is_slow
 
 if TYPE_CHECKING:
     from h3py.app.event import H3Event, StreamCallback
@@ -137,8 +137,11 @@ async def _write_async_generator(event: H3Event, generator: AsyncGenerator[Any, 
 
 
 def _failed(event: H3Event, start: StreamStart, error: Exception) -> None:
-    """End the stream for an error, and log it; a client that has left is none."""
+    """End the stream for an error, and log it; a client that has left, or is slow, is none."""
     stream = start._stream
+    if is_slow(error, stream):
+        stream.finish(CloseReason.SLOW)
+        return
     if is_loss(error) and stream.closed:
         return
     _log.error(

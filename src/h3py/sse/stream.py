@@ -57,6 +57,13 @@ def is_loss(error: BaseException) -> bool:
     return isinstance(error, ConnectionLost | WriterClosed)
 
 
+def is_slow(error: BaseException | None, stream: Stream) -> bool:
+    """Whether an error says only that this stream's client is behind, alone or in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_slow(part, stream) for part in error.exceptions)
+    return isinstance(error, BackpressureDetected) and error.stream is stream
+
+
 class Stream:
     """The state of one stream; reached by users through its writers."""
 
@@ -191,9 +198,7 @@ class Stream:
     def send_nowait(self, event: SSEEvent) -> None:
         """As ``try_send``; ``BackpressureDetected`` where there is no room."""
         if not self.try_send(event):
-            raise BackpressureDetected(
-                f"the client is behind: {self.queued_bytes} bytes are queued for it"
-            )
+            raise self.behind(f"the client is behind: {self.queued_bytes} bytes are queued for it")
 
     def send_comment(self, text: str) -> None:
         """Send a comment, which clients ignore; never waits."""
@@ -210,7 +215,7 @@ class Stream:
                         raise
             self._send_parked(comment)
         except BufferFull as error:
-            raise BackpressureDetected(str(error)) from error
+            raise self.behind(str(error)) from error
         except ConnectionClosed as error:
             raise self.lost(error) from error
 
@@ -267,6 +272,12 @@ class Stream:
         if self.state is StreamState.DRIVEN:
             self.end(CloseReason.CLIENT_CLOSED)
         return self.refusal(str(error))
+
+    def behind(self, told: str) -> BackpressureDetected:
+        """The error for a client that is behind."""
+        error = BackpressureDetected(told)
+        error.stream = self
+        return error
 
     def refusal(self, detail: str | None = None) -> SSEError:
         """Why nothing can be sent any more, as the error to raise."""

@@ -24,10 +24,10 @@ import trio
 
 from h3py._speedups.format import SSEEvent
 from h3py.close_reason import CloseReason
-from h3py.errors import BackpressureDetected, ConnectionClosed, WriterBusy
+from h3py.errors import ConnectionClosed, WriterBusy
 from h3py.sse.host import StreamState
 from h3py.sse.operations import Item, StreamOperations, to_event
-from h3py.sse.stream import Stream
+from h3py.sse.stream import Stream, is_slow
 
 if TYPE_CHECKING:
     from h3py.connection import ThreadConnection, TrioConnection
@@ -90,9 +90,11 @@ def _on_trio_loop() -> bool:
 
 
 def _leave(stream: Stream, error: BaseException | None) -> None:
-    """End a stream whose block was left. A lost client is no error of the handler's."""
-    failed = isinstance(error, Exception) and stream.close_reason is None
-    stream.finish(CloseReason.ERROR if failed else CloseReason.HANDLER_DONE)
+    """End a stream whose block was left. A lost or slow client is no error of the handler's."""
+    if not isinstance(error, Exception):
+        stream.finish(CloseReason.HANDLER_DONE)
+    else:
+        stream.finish(CloseReason.SLOW if is_slow(error, stream) else CloseReason.ERROR)
 
 
 class SSEWriter(StreamOperations):
@@ -195,7 +197,7 @@ def _drain_blocking(stream: Stream, timeout_s: float | None) -> None:
             if stream.close_reason is not None:
                 raise stream.refusal()
             if time.monotonic() >= deadline:
-                raise BackpressureDetected(
+                raise stream.behind(
                     f"the client left {stream.queued_bytes} bytes untaken for {limit:g} s"
                 )
             connection.wait_writable(WAIT_SLICE_S, deadline)
@@ -212,7 +214,7 @@ def _drain_parked(stream: Stream, timeout_s: float | None) -> None:
     deadline = time.monotonic() + (30.0 if timeout_s is None else timeout_s)
     while stream.queued_bytes > 0:
         if time.monotonic() >= deadline:
-            raise BackpressureDetected(f"{stream.queued_bytes} bytes are still queued")
+            raise stream.behind(f"{stream.queued_bytes} bytes are still queued")
         if stream.wait(SPACE_SLICE_S):
             raise stream.refusal()
 

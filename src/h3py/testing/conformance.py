@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
+from typing import assert_never
 
 import trio
 
@@ -333,10 +334,13 @@ def _fill(connection: BaseConnection) -> int:
 
 
 def _drain(connection: TrioConnection | ThreadConnection | MemoryConnection) -> None:
-    if isinstance(connection, ThreadConnection):
-        connection.drain(Deadline().left_s)
-    else:
-        trio.run(_drain_on_trio, connection)
+    match connection:
+        case ThreadConnection():
+            connection.drain(Deadline().left_s)
+        case TrioConnection() | MemoryConnection():
+            trio.run(_drain_on_trio, connection)
+        case _:
+            assert_never(connection)
 
 
 async def _drain_on_trio(connection: TrioConnection | MemoryConnection) -> None:
