@@ -418,25 +418,3 @@ def test_bytes_that_are_not_tls_end_a_connection_that_was(
         raw.sendall(b"this is no TLS record at all")
         with pytest.raises(ConnectionClosed, match="TLS failed"):
             waiting(wire.fd, lambda: wire.recv(10))
-
-
-def test_wires_of_one_context_are_used_from_many_threads(
-    server_side: ssl.SSLContext, client_side: ssl.SSLContext
-) -> None:
-    def echo(ours: socket.socket) -> None:
-        ours.setblocking(False)
-        wire = TLSWire(ours, server_side)
-        shake(wire)
-        send_all(wire, queue_of(waiting(wire.fd, lambda: wire.recv(100))))
-        wire.close()
-
-    pairs = [socket.socketpair() for _ in range(4)]
-    with ThreadPoolExecutor(len(pairs)) as threads:
-        echoes = [threads.submit(echo, ours) for ours, _ in pairs]
-        for number, (_, theirs) in enumerate(pairs):
-            theirs.settimeout(Deadline().left_s)
-            with client_side.wrap_socket(theirs, server_hostname="localhost") as client:
-                client.sendall(b"client %d" % number)
-                assert client.recv(100) == b"client %d" % number
-        for done in echoes:
-            done.result(DEADLINE_S)
