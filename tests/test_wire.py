@@ -3,6 +3,8 @@
 The other end of TLS is the standard library's own ``ssl`` socket, with
 certificates that trustme made: it knows nothing of ours, so it cannot agree
 with our mistakes.
+
+It is longer than others: the two wires keep one set of rules, and are read side by side.
 """
 
 from __future__ import annotations

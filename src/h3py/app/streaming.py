@@ -33,7 +33,7 @@ from h3py.backends.steps import Step
 from h3py.close_reason import CloseReason
 from h3py.errors import SSEError
 from h3py.sse import AsyncSSEWriter, SSEWriter, StreamContext
-from h3py.sse.stream import is_loss, is_slow
+from h3py.sse.blame import is_loss, is_slow
 
 if TYPE_CHECKING:
     from h3py.app.event import H3Event, StreamCallback

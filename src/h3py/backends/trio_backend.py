@@ -31,7 +31,7 @@ from h3py.backends.trio_workers import WorkerSlot
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, ThreadConnection, TrioConnection
 from h3py.errors import ConnectionClosed, WriteError
-from h3py.sse.stream import is_loss
+from h3py.sse.blame import is_loss
 from h3py.wire import TLSWire
 
 if TYPE_CHECKING:

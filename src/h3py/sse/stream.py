@@ -50,20 +50,6 @@ if TYPE_CHECKING:
 _deciding = threading.RLock()
 
 
-def is_loss(error: BaseException) -> bool:
-    """Whether an error says only that a stream has ended, alone or in groups of a nursery's."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_loss(part) for part in error.exceptions)
-    return isinstance(error, ConnectionLost | WriterClosed)
-
-
-def is_slow(error: BaseException | None, stream: Stream) -> bool:
-    """Whether an error says only that this stream's client is behind, alone or in groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(is_slow(part, stream) for part in error.exceptions)
-    return isinstance(error, BackpressureDetected) and error.stream is stream
-
-
 class Stream:
     """The state of one stream; reached by users through its writers."""
 

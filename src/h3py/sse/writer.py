@@ -25,9 +25,10 @@ import trio
 from h3py._speedups.format import SSEEvent
 from h3py.close_reason import CloseReason
 from h3py.errors import ConnectionClosed, WriterBusy
+from h3py.sse.blame import is_slow
 from h3py.sse.host import StreamState
 from h3py.sse.operations import Item, StreamOperations, to_event
-from h3py.sse.stream import Stream, is_slow
+from h3py.sse.stream import Stream
 
 if TYPE_CHECKING:
     from h3py.connection import ThreadConnection, TrioConnection
