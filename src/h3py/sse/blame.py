@@ -1,7 +1,8 @@
 """Whose fault an error is.
 
-What a handler raises because its client has left, or is slow, is not its own failure. A handler's nursery brings such errors in groups, beside others or alone; only a
-group of nothing else is no failure.
+What a handler raises because its client has left, or is slow, is not its own
+failure. A handler's nursery brings such errors in groups, beside others or
+alone; only a group of nothing else is no failure.
 """
 
 from __future__ import annotations
