@@ -111,6 +111,7 @@ def test_code_that_does_not_end_is_cut_at_the_deadline(
 ) -> None:
     """Its client's connection ends, and so does the server; its thread is left behind."""
     app = H3()
+    others = set(threading.enumerate())
     let_go, held = threading.Event(), threading.Event()
 
     def stuck(event: H3Event) -> str:

@@ -54,6 +54,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def make_pool(clock: ManualClock) -> Iterator[Callable[..., WorkerPool]]:
     pools: list[WorkerPool] = []
+    others = set(threading.enumerate())
 
     def make(**options: float) -> WorkerPool:
         pools.append(WorkerPool(ServeOptions(**options), clock))  # type: ignore[arg-type]
@@ -63,7 +64,9 @@ def make_pool(clock: ManualClock) -> Iterator[Callable[..., WorkerPool]]:
     for pool in pools:
         pool.stop()
     wait_until(
-        lambda: not any(thread.name == "h3py-worker" for thread in threading.enumerate()),
+        lambda: not any(
+            thread.name == "h3py-worker" for thread in {*threading.enumerate()} - others
+        ),
         what="the workers have ended",
     )
 
