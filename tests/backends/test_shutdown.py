@@ -150,8 +150,8 @@ def test_code_that_does_not_end_is_cut_at_the_deadline(
     assert not let_go.is_set(), "the server ended without waiting for it"
     let_go.set()
     wait_until(
-        lambda: not any(
-            thread.name == "h3py-worker" for thread in {*threading.enumerate()} - others
+        lambda: (
+            not any(thread.name == "h3py-worker" for thread in {*threading.enumerate()} - others)
         )
     )
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -64,8 +64,8 @@ def make_pool(clock: ManualClock) -> Iterator[Callable[..., WorkerPool]]:
     for pool in pools:
         pool.stop()
     wait_until(
-        lambda: not any(
-            thread.name == "h3py-worker" for thread in {*threading.enumerate()} - others
+        lambda: (
+            not any(thread.name == "h3py-worker" for thread in {*threading.enumerate()} - others)
         ),
         what="the workers have ended",
     )

@@ -78,7 +78,10 @@ class TrioServer(Server):
         driver: TrioDriver | None = stream.driver
         if driver is None or driver.task is None or not self.on_loop():
             return super().drives(stream)
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        try:
+            task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        except RuntimeError:
+            return False  # between tasks: a callback of the loop itself
         while task is not None and task is not driver.task:
             task = task.parent_nursery and task.parent_nursery.parent_task
         return task is not None

@@ -105,8 +105,7 @@ class Stream:
         # Since when the client has taken nothing of what is queued, and what was by then.
         self.stalled_since: float | None = None
         self.looked_queued = (0, 0)
-        # When it was last looked at; since when it has been idle; when its peer was last
-        # looked for.
+        # When it was last looked at, since when it is idle, when its peer was last looked for.
         self.seen_at = self.opened_at
         self.idle_since = self.opened_at
         self.looked_at = self.opened_at
