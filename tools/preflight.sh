@@ -39,13 +39,19 @@ complain() {
     headers=$(echo "$answer" | sed -n 3p)
     missing=$(echo "$answer" | sed 1,3d)
     lacks="" packages=""
-    case $missing in *venv*) lacks="$lacks, its venv module" packages="$packages python$version-venv" ;; esac
-    case $missing in *headers*) lacks="$lacks, its headers (Python.h)" packages="$packages python$version-dev" ;; esac
+    case $missing in *venv*)
+        lacks="$lacks, its venv module" packages="$packages python$version-venv" ;;
+    esac
+    case $missing in *headers*)
+        lacks="$lacks, its headers (Python.h)" packages="$packages python$version-dev" ;;
+    esac
     if ! command -v "${compiler%% *}" >/dev/null 2>&1; then
         lacks="$lacks, a C compiler (${compiler%% *})" packages="$packages gcc libc6-dev"
     elif [ "${missing%headers}" = "$missing" ] &&
-            ! echo '#include <Python.h>' | $compiler -I "$headers" -x c -c -o /dev/null - 2>/dev/null; then
-        lacks="$lacks, a C compiler that takes Python.h (${compiler%% *} does not)" packages="$packages libc6-dev"
+            ! echo '#include <Python.h>' |
+                $compiler -I "$headers" -x c -c -o /dev/null - 2>/dev/null; then
+        lacks="$lacks, a C compiler that takes Python.h (${compiler%% *} does not)"
+        packages="$packages libc6-dev"
     fi
     [ -z "$lacks" ] || echo "$1 lacks ${lacks#, }; on Debian and Ubuntu: apt-get install$packages"
 }
@@ -76,7 +82,8 @@ else
     for version in 3.13 3.12 3.11 3.14; do
         candidates="$candidates $(on_path "python$version") $(under_pyenv "$version")"
     done
-    complaint="no Python 3 found; on Debian and Ubuntu: apt-get install python3-dev python3-venv gcc libc6-dev"
+    complaint="no Python 3 found"
+    complaint="$complaint; on Debian and Ubuntu: apt-get install python3-dev python3-venv gcc"
 fi
 
 told=""

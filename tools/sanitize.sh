@@ -92,8 +92,8 @@ if [ $# -eq 0 ] || [[ $1 == -* ]]; then
     done
 fi
 code=0
-(cd "$tree" && under -m pytest -p no:cacheprovider -p no:benchmark -m "not process and not browser" \
-    -o faulthandler_timeout=600 ${H3PY_JUNIT:+--junitxml="$H3PY_JUNIT"} \
+(cd "$tree" && under -m pytest -p no:cacheprovider -p no:benchmark \
+    -m "not process and not browser" -o faulthandler_timeout=600 ${H3PY_JUNIT:+--junitxml="$H3PY_JUNIT"} \
     "${paths[@]}" "$@") || code=$?
 
 if compgen -G "$reports/report.*" >/dev/null; then

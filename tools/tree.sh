@@ -3,9 +3,9 @@
 #
 #   tools/tree.sh BUILD [FILE.pyx ...]     prints build/trees/BUILD, made up to date
 #
-# BUILD is a name that setup.py knows, or "sources" for a copy that is not built. Further .pyx files are compiled among the core, which is
-# how the sanitizer jobs plant their bugs. Times are kept, so only what changed is compiled
-# again. What it prints before the path goes to stderr.
+# BUILD is a name that setup.py knows, or "sources" for a copy that is not built. Further .pyx
+# files are compiled among the core, which is how the sanitizer jobs plant their bugs. Times are
+# kept, so only what changed is compiled again. All but the path goes to stderr.
 set -eu
 
 build=$1
