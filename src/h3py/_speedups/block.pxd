@@ -57,6 +57,7 @@ cdef extern from "faults.h" nogil:
         int64_t max_bytes
     void faults_use(FaultPlan* plans)
     void* h3py_malloc(size_t size)
+    void* h3py_calloc(size_t count, size_t size)
     void* h3py_realloc(void* old, size_t size)
     ssize_t h3py_send(int fd, iovec* vec, int count)
 

@@ -13,7 +13,8 @@ from h3py.errors import AllocationError
 # Borrowed blocks that nobody uses any more, waiting for the GIL.
 cdef void* _released = NULL
 
-cdef FaultPlan[2] _fault_plans
+cdef FaultPlan[4] _fault_plans
+cdef tuple _FAULTS = ("malloc", "send", "silence", "thread")
 memset(_fault_plans, 0, sizeof(_fault_plans))
 faults_use(_fault_plans)
 
@@ -30,11 +31,13 @@ def plan_fault(kind: str, *, int after=1, int times=1, int error=0, int64_t max_
     """Let a coming allocation or send fail; for tests, in a build with faults only.
 
     Args:
-        kind: ``"malloc"`` or ``"send"``.
+        kind: ``"malloc"``, ``"send"``, ``"thread"`` (starting one), or ``"silence"`` (how long
+            peers have not been heard of).
         after: The call that fails first, counted from 1; 0 switches failing off.
         times: How many calls in a row fail.
-        error: The errno of a failing send.
-        max_bytes: Sends take at most this many bytes each; 0 switches that off.
+        error: The errno of a failing send or thread.
+        max_bytes: Sends take at most this many bytes each; 0 switches that off. Milliseconds
+            of silence.
 
     Raises:
         RuntimeError: This build has no faults.
@@ -42,9 +45,9 @@ def plan_fault(kind: str, *, int after=1, int times=1, int error=0, int64_t max_
     """
     if not H3PY_FAULTS_BUILT:
         raise RuntimeError("this build has no fault hooks: compile with -DH3PY_FAULTS")
-    if kind not in ("malloc", "send"):
-        raise ValueError(f"kind must be 'malloc' or 'send', not {kind!r}")
-    cdef FaultPlan* plan = &_fault_plans[FAULT_MALLOC if kind == "malloc" else FAULT_SEND]
+    if kind not in _FAULTS:
+        raise ValueError(f"kind must be one of {', '.join(_FAULTS)}, not {kind!r}")
+    cdef FaultPlan* plan = &_fault_plans[_FAULTS.index(kind)]
     atomic_store32(&plan.countdown, 0)
     atomic_store32(&plan.error, error)
     atomic_store32(&plan.repeat, times)

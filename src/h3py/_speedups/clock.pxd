@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+
 @cython.final
 cdef class Clock:
     cdef int64_t now_ns             # atomic

@@ -21,7 +21,7 @@ from h3py._speedups.log cimport entry_is_for, filter_accepts, log_entry
 from h3py._speedups.queue cimport (
     queue_block_size, queue_drop_key, queue_drop_oldest, queue_droppable,
 )
-from h3py._speedups.stream cimport stream_push, stream_push_inbox, stream_touch
+from h3py._speedups.shard cimport stream_push, stream_push_inbox, stream_touch
 from h3py._speedups.table cimport report
 
 faults_use(fault_plans())
@@ -113,7 +113,7 @@ cdef void deliver(Pump* pump, uint64_t first, uint64_t last) noexcept nogil:
     cdef Roster* roster
     cdef Member* items
     cdef Conn* conn
-    cdef uint32_t i, g, at, taken
+    cdef uint32_t _, g, at, taken
     cdef uint64_t sequence
     for g in range(targets.group_count):
         roster = &targets.groups[g].rosters[pump.number]
@@ -128,7 +128,7 @@ cdef void deliver(Pump* pump, uint64_t first, uint64_t last) noexcept nogil:
         atomic_add32(&block.refs, <int> roster.count)
         taken = 0
         at = pump.rotation % roster.count
-        for i in range(roster.count):
+        for _ in range(roster.count):
             conn = conn_at(pump.core, items[at].conn)
             at += 1
             if at == roster.count:

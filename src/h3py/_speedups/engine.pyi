@@ -3,6 +3,9 @@ from typing import Any, final
 
 from h3py._speedups.engine_groups import EngineGroups
 from h3py._speedups.format import SSEEvent
+from h3py._speedups.reporting import Counters, Report
+
+__all__ = ["Counters", "Engine", "Report"]
 
 @final
 class Engine(EngineGroups):
@@ -20,8 +23,19 @@ class Engine(EngineGroups):
         with_id: bool = True,
     ) -> tuple[int, int]: ...
     def drain(self, timeout_s: float | None = None) -> bool: ...
+    def ask_room(self) -> bool: ...
+    def shutdown(
+        self,
+        *,
+        reason: int,
+        farewell: bytes | None = None,
+        window_s: float = 0.0,
+        deadline_s: float = 10.0,
+    ) -> None: ...
     @property
     def epoch(self) -> int: ...
+    def event_id(self, sequence: int) -> str: ...
+    def position_of(self, event_id: str) -> int | None: ...
     @property
     def head(self) -> int: ...
     @property

@@ -10,13 +10,10 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
-from h3py._speedups.block cimport Block, block_drop, counter_add64, counter_load64, shown_load8
-from h3py._speedups.core cimport (
-    Conn, Core, ID_DIGITS, LOST_POSITION, Targets, lock_give, lock_take, lock_wait,
-)
+from h3py._speedups.block cimport Block, block_drop, counter_add64, counter_load64
+from h3py._speedups.core cimport Conn, Core, ID_DIGITS, Targets, lock_give, lock_take, lock_wait
 from h3py._speedups.marks cimport (
-    GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, MAIL_INBOX, MAIL_PAGED, MAIL_SPACE, PHASE_PAGING,
-    REASONS, USE_PARKED,
+    GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, MAIL_INBOX, MAIL_SPACE, REASONS, USE_PARKED,
 )
 from h3py._speedups.engine_groups cimport EngineGroups
 from h3py._speedups.engine_streams cimport milliseconds
@@ -24,14 +21,18 @@ from h3py._speedups.format cimport SSEEvent, event_has_id
 from h3py._speedups.log cimport (
     LOG_FULL, LOG_ROOM, LogRoom, blocks_drop, log_append, log_has_room, log_make_room,
 )
-from h3py._speedups.publishing cimport count_streams, event_block, page_block, piece_block
+from h3py._speedups.publishing cimport count_streams, event_block, piece_block
 from h3py._speedups.scan cimport core_now_ms
 from h3py._speedups.table cimport conn_find, conn_mail, inbox_add
 from h3py._speedups.targets cimport GroupKeys, Pairs, metadata_pairs
 
+from h3py._speedups.reporting import Counters, Report
 from h3py.errors import (
-    AllocationError, BackpressureDetected, BufferFull, ConnectionClosed, EventTooLarge, ManagerClosed,
+    BackpressureDetected, BufferFull, ConnectionClosed, EventTooLarge, ManagerClosed,
 )
+
+__all__ = ["Counters", "Engine", "Report"]
+
 
 @cython.final
 cdef class Engine(EngineGroups):
@@ -151,7 +152,7 @@ cdef class Engine(EngineGroups):
         cdef uint64_t sequence = 0
         cdef uint32_t addressed = 0, i, wake = 0
         cdef LogRoom room
-        cdef bint stopping = False, full = False
+        cdef bint stopping = False
         cdef int missing = 0
         cdef int64_t size
         keys.core = core
@@ -272,60 +273,6 @@ cdef class Engine(EngineGroups):
         lock_give(&core.lock)
         return room
 
-    def page(self, uint64_t handle, events, position) -> None:
-        """Answer a ``page`` report: what the stream's groups got after the position it named.
-
-        Args:
-            handle: The stream.
-            events: Pairs of sequence and event, oldest first; they leave with their ids.
-            position: How far this page goes. If the log does not go on from there, another
-                page will be asked for when this one has been sent. None: older history has
-                lost something: the client is told (``h3py:reset``).
-
-        Raises:
-            ConnectionClosed: The stream is ending, the handle is stale, or it waits for none.
-            AllocationError: No memory; nothing was taken.
-        """
-        cdef Core* core = self.core
-        cdef Conn* conn
-        cdef Block* first = NULL
-        cdef Block* last = NULL
-        cdef Block* block
-        cdef int64_t size = 0
-        cdef bint needed = False, waits = False
-        cdef uint64_t end = LOST_POSITION if position is None else position
-        self.check()
-        try:
-            for sequence, event in events:
-                block = page_block(core, event, sequence)
-                if last == NULL:
-                    first = block
-                else:
-                    last.link = block
-                last = block
-                size += <int64_t> (block.head + block.inner + block.tail)
-            lock_take(&core.lock)
-            conn = conn_find(core, handle)
-            if (conn != NULL and conn.use == USE_PARKED and conn.reason == 0
-                    and shown_load8(&conn.phase) == PHASE_PAGING and not conn.mail & MAIL_PAGED):
-                waits = True
-                if last != NULL:
-                    # Before whatever waits there: that was sent when the log was further on.
-                    last.link = conn.inbox
-                    if conn.inbox == NULL:
-                        conn.inbox_last = last
-                    conn.inbox = first
-                    conn.inbox_bytes += size
-                    first = NULL
-                conn.start_at = end
-                needed = conn_mail(core, conn, MAIL_PAGED | MAIL_INBOX)
-            lock_give(&core.lock)
-        finally:
-            blocks_drop(first)
-        if not waits:
-            raise ConnectionClosed("the stream waits for no page, or has ended")
-        self.wake(conn, needed)
-
     def shutdown(self, *, int reason, farewell=None, window_s=0.0, deadline_s=10.0) -> None:
         """Begin to end: no more publishing and subscribing, every parked stream is closed.
 
@@ -379,7 +326,7 @@ cdef class Engine(EngineGroups):
 
     def position_of(self, str event_id not None):
         """The sequence in an id; None for one that this engine has not given."""
-        epoch, dash, digits = event_id.partition("-")
+        epoch, _, digits = event_id.partition("-")
         if len(event_id) != 2 * ID_DIGITS + 1 or len(digits) != ID_DIGITS:
             return None
         try:
@@ -392,6 +339,7 @@ cdef class Engine(EngineGroups):
     @property
     def head(self) -> int:
         """The last sequence; 0 before the first."""
+        self.check()
         lock_take(&self.core.lock)
         cdef uint64_t head = self.core.log.head
         lock_give(&self.core.lock)
@@ -400,6 +348,7 @@ cdef class Engine(EngineGroups):
     @property
     def tail(self) -> int:
         """The oldest sequence that the log holds; ``head + 1`` when it holds none."""
+        self.check()
         lock_take(&self.core.lock)
         cdef uint64_t tail = self.core.log.tail
         lock_give(&self.core.lock)
@@ -408,6 +357,7 @@ cdef class Engine(EngineGroups):
     @property
     def memory_bytes(self) -> int:
         """All memory of blocks, queues, groups and records."""
+        self.check()
         return counter_load64(&self.core.account.bytes)
 
     def stats(self) -> dict:

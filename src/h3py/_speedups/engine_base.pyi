@@ -1,25 +1,16 @@
-from typing import Any, Literal, NamedTuple
+from typing import Literal, Self
+
+from typing_extensions import disjoint_base
 
 from h3py._speedups.clock import Clock
+from h3py._speedups.reporting import Report
 
 MAX_EPOCH: int
 
-class Counters(NamedTuple):
-    events: int
-    sent_bytes: int
-    dropped: int
-    unsent: int
-
-class Report(NamedTuple):
-    kind: str
-    handle: int
-    owner: Any
-    reason: int
-    detail: Any
-
+@disjoint_base
 class EngineBase:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         pumps: int = 1,
         log_events: int = 10_000,
@@ -39,7 +30,7 @@ class EngineBase:
         clock: Clock | None = None,
         threaded: bool = True,
         epoch: int | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def start(self) -> None: ...
     def step(self) -> bool: ...
     def shut_down(self) -> None: ...

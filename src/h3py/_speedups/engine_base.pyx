@@ -16,10 +16,11 @@ from weakref import WeakSet
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int32_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 
 from h3py._speedups.block cimport (
-    account_drop, account_new, atomic_load64, block_drop, release_borrowed,
+    account_drop, account_new, atomic_load64, block_drop, fault_plans, faults_use, h3py_calloc,
+    release_borrowed,
 )
 from h3py._speedups.core cimport (
     SLAB_CONNS, bell_free, bell_new, conn_at, lock_free, lock_give, lock_new, lock_take, lock_wait,
@@ -34,6 +35,8 @@ from h3py._speedups.scan cimport core_now_ms
 from h3py._speedups.table cimport conn_give, table_free, table_init
 
 from h3py.errors import AllocationError
+
+faults_use(fault_plans())
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_t:
@@ -112,7 +115,7 @@ cdef class EngineBase:
             epoch = ((int(time.time()) & 0xFFFFFFFF) << 16) | int.from_bytes(os.urandom(2), "big")
         if not 0 <= epoch < MAX_EPOCH:
             raise ValueError(f"epoch must be 0 to {MAX_EPOCH - 1}, not {epoch}")
-        self.core = <Core*> calloc(1, sizeof(Core))
+        self.core = <Core*> h3py_calloc(1, sizeof(Core))
         if self.core == NULL or lock_new(&self.core.lock) != 0:
             free(self.core)
             self.core = NULL
@@ -141,7 +144,7 @@ cdef class EngineBase:
         else:
             core.started_ns = monotonic_ns()
         core.account = account_new()
-        core.pumps = <Pump*> calloc(pumps, sizeof(Pump))
+        core.pumps = <Pump*> h3py_calloc(pumps, sizeof(Pump))
         if core.account == NULL or core.pumps == NULL or table_init(core) < 0:
             raise AllocationError("no memory for the engine")
         for number in range(<uint32_t> pumps):
@@ -158,10 +161,8 @@ cdef class EngineBase:
             raise OSError(error, os.strerror(error))
         if error < 0:
             raise AllocationError("no memory for the engine")
-
-    def __init__(self, **options) -> None:
-        if self.clock is not None:
-            self.clock.engines.add(self)
+        if clock is not None:
+            clock.engines.add(self)
         _engines.add(self)
 
     def __dealloc__(self):
@@ -204,7 +205,7 @@ cdef class EngineBase:
         return 0
 
     cdef void wake(self, Conn* conn, bint needed) noexcept:
-        """Wake a connection's pump. The GIL is held, so the descriptor cannot be closed meanwhile."""
+        """Wake a connection's pump. With the GIL, so the descriptor is not closed meanwhile."""
         if needed and not self.closed:
             poller_wake(&self.core.pumps[conn.pump].poller)
 

@@ -1,8 +1,10 @@
 from collections.abc import Iterable, Mapping
 
-from h3py._speedups.engine_streams import EngineStreams, Policy
+from h3py._speedups.engine_streams import _Policy
+from h3py._speedups.engine_views import EngineViews
+from h3py._speedups.format import SSEEvent
 
-class EngineGroups(EngineStreams):
+class EngineGroups(EngineViews):
     def subscribe(
         self,
         handle: int,
@@ -13,12 +15,16 @@ class EngineGroups(EngineStreams):
         position: int | None = None,
         everyone: bool = True,
         where: Mapping[str, Iterable[str]] | None = None,
-        policy: Policy | None = None,
+        policy: _Policy | None = None,
         notices: bool = False,
+        lost: bool = False,
     ) -> None: ...
     def join(
         self, handle: int, *, users: Iterable[str] = (), channels: Iterable[str] = ()
     ) -> None: ...
     def leave(
         self, handle: int, *, users: Iterable[str] = (), channels: Iterable[str] = ()
+    ) -> None: ...
+    def page(
+        self, handle: int, events: Iterable[tuple[int, SSEEvent]], position: int | None
     ) -> None: ...

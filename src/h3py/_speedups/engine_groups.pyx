@@ -7,13 +7,17 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
-from h3py._speedups.block cimport Block, counter_add64, fault_plans, faults_use, h3py_malloc
+from h3py._speedups.log cimport blocks_drop
+from h3py._speedups.publishing cimport page_block
+from h3py._speedups.block cimport (
+    Block, counter_add64, fault_plans, faults_use, h3py_malloc, shown_load8,
+)
 from h3py._speedups.core cimport (
     Conn, Core, Filter, Group, LOST_POSITION, Membership, NO_SLOT, lock_give, lock_take,
 )
 from h3py._speedups.marks cimport (
     GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, KNOWN_NOTICES, KNOWN_SUBSCRIBED, MAIL_GROUPS,
-    MAIL_REWIND, MAIL_SETTINGS, USE_PARKED,
+    MAIL_INBOX, MAIL_PAGED, MAIL_REWIND, MAIL_SETTINGS, PHASE_PAGING, USE_PARKED,
 )
 from h3py._speedups.engine_streams cimport policy_code
 from h3py._speedups.engine_views cimport EngineViews
@@ -194,6 +198,60 @@ cdef class EngineGroups(EngineViews):
         lock_give(&core.lock)
         if conn != NULL:
             self.wake(conn, needed)
+
+    def page(self, uint64_t handle, events, position) -> None:
+        """Answer a ``page`` report: what the stream's groups got after the position it named.
+
+        Args:
+            handle: The stream.
+            events: Pairs of sequence and event, oldest first; they leave with their ids.
+            position: How far this page goes. If the log does not go on from there, another
+                page will be asked for when this one has been sent. None: older history has
+                lost something: the client is told (``h3py:reset``).
+
+        Raises:
+            ConnectionClosed: The stream is ending, the handle is stale, or it waits for none.
+            AllocationError: No memory; nothing was taken.
+        """
+        cdef Core* core = self.core
+        cdef Conn* conn
+        cdef Block* first = NULL
+        cdef Block* last = NULL
+        cdef Block* block
+        cdef int64_t size = 0
+        cdef bint needed = False, waits = False
+        cdef uint64_t end = LOST_POSITION if position is None else position
+        self.check()
+        try:
+            for sequence, event in events:
+                block = page_block(core, event, sequence)
+                if last == NULL:
+                    first = block
+                else:
+                    last.link = block
+                last = block
+                size += <int64_t> (block.head + block.inner + block.tail)
+            lock_take(&core.lock)
+            conn = conn_find(core, handle)
+            if (conn != NULL and conn.use == USE_PARKED and conn.reason == 0
+                    and shown_load8(&conn.phase) == PHASE_PAGING and not conn.mail & MAIL_PAGED):
+                waits = True
+                if last != NULL:
+                    # Before whatever waits there: that was sent when the log was further on.
+                    last.link = conn.inbox
+                    if conn.inbox == NULL:
+                        conn.inbox_last = last
+                    conn.inbox = first
+                    conn.inbox_bytes += size
+                    first = NULL
+                conn.start_at = end
+                needed = conn_mail(core, conn, MAIL_PAGED | MAIL_INBOX)
+            lock_give(&core.lock)
+        finally:
+            blocks_drop(first)
+        if not waits:
+            raise ConnectionClosed("the stream waits for no page, or has ended")
+        self.wake(conn, needed)
 
 
 cdef bint add_membership(Core* core, Conn* conn, Group* group, int64_t start) noexcept:

@@ -109,7 +109,7 @@ cdef class EngineViews(EngineStreams):
         lock_give(&self.core.lock)
 
     def kernel_bytes(self, uint64_t handle) -> int:
-        """Bytes that the kernel holds for the peer, unacknowledged ones included; 0: stale handle."""
+        """Bytes that the kernel holds for the peer, unacknowledged ones included; 0: stale."""
         cdef Conn* conn
         cdef int64_t held = 0
         self.check()

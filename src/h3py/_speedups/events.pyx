@@ -12,7 +12,8 @@ from h3py._speedups.marks cimport (
     MARK_BLOCKED, MARK_FIN, PHASE_DRAINING, PHASE_GONE, PHASE_SWITCHING, REASON_CLIENT_CLOSED,
     REASON_LIMIT, REASON_TIMEOUT, TOLD_HANGUP, TRAIT_DISCARD, USE_PARKED, USE_WATCHED,
 )
-from h3py._speedups.stream cimport stream_end, stream_finish, stream_interest, stream_touch
+from h3py._speedups.shard cimport stream_touch
+from h3py._speedups.stream cimport stream_end, stream_finish, stream_interest
 from h3py._speedups.table cimport conn_find, conn_tell
 
 faults_use(fault_plans())
@@ -66,7 +67,7 @@ cdef void parked_event(Pump* pump, Conn* conn, int what) noexcept nogil:
 
 
 cdef bint watched_event(Pump* pump, Conn* conn, int what) noexcept nogil:
-    """A driven connection, whose descriptor is another's: with the lock, which ``unwatch`` takes too.
+    """A driven connection, whose descriptor is another's. Lock held: ``unwatch`` takes it too.
 
     So ``unwatch`` returns when nothing here touches the descriptor any more. One read
     of a few KB without waiting is all that happens under the lock. Returns True when

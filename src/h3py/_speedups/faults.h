@@ -1,8 +1,8 @@
 /* System calls and allocation of the compiled core, with faults on demand.
  *
  * A normal build calls the system directly. A build with -DH3PY_FAULTS looks
- * at a plan first: "the n-th call of this kind fails with this errno", or
- * "sends take at most so many bytes". Tests use it to reach the branches that a
+ * at a plan first: "the n-th call of this kind fails with this errno", "sends take
+ * at most so many bytes", "no peer was heard of for so many milliseconds". Tests use it to reach the branches that a
  * healthy kernel reaches once a year. The plan is process-wide and atomic.
  */
 #ifndef H3PY_FAULTS_H
@@ -14,13 +14,13 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-enum { FAULT_MALLOC = 0, FAULT_SEND = 1, FAULT_SILENCE = 2, FAULT_KINDS = 3 };
+enum { FAULT_MALLOC = 0, FAULT_SEND = 1, FAULT_SILENCE = 2, FAULT_THREAD = 3, FAULT_KINDS = 4 };
 
 typedef struct {
     int32_t countdown; /* 0: off; 1: the next call fails, then off; n: the n-th */
-    int32_t error;     /* errno of a failing send */
+    int32_t error;     /* errno of a failing send, or of a thread that does not start */
     int32_t repeat;    /* fail this many calls in a row */
-    int64_t max_bytes; /* 0: off; else a send takes at most this many bytes */
+    int64_t max_bytes; /* 0: off; else a send takes at most this many bytes; silence: ms */
 } FaultPlan;
 
 #ifdef H3PY_FAULTS
@@ -56,6 +56,14 @@ static inline void *h3py_malloc(size_t size) {
         return NULL;
 #endif
     return malloc(size);
+}
+
+static inline void *h3py_calloc(size_t count, size_t size) {
+#ifdef H3PY_FAULTS
+    if (fault_due(FAULT_MALLOC))
+        return NULL;
+#endif
+    return calloc(count, size);
 }
 
 static inline void *h3py_realloc(void *old, size_t size) {

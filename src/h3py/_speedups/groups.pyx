@@ -1,9 +1,9 @@
 """The table of groups: see ``groups.pxd``."""
 
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
-from h3py._speedups.block cimport counter_add64, fault_plans, faults_use, h3py_malloc
+from h3py._speedups.block cimport counter_add64, fault_plans, faults_use, h3py_calloc, h3py_malloc
 from h3py._speedups.core cimport Member, Roster
 from h3py._speedups.marks cimport GROUP_EVERYONE
 
@@ -22,10 +22,10 @@ cdef inline size_t group_size(const Core* core, uint32_t name_size) noexcept nog
 cdef int groups_init(Core* core) noexcept nogil:
     """The table, and the group of everyone; -1 without memory."""
     cdef GroupKey key
-    core.buckets = <Group***> calloc(MAX_SEGMENTS, sizeof(Group**))
+    core.buckets = <Group***> h3py_calloc(MAX_SEGMENTS, sizeof(Group**))
     if core.buckets == NULL:
         return -1
-    core.buckets[0] = <Group**> calloc(FIRST_BUCKETS, sizeof(Group*))
+    core.buckets[0] = <Group**> h3py_calloc(FIRST_BUCKETS, sizeof(Group*))
     if core.buckets[0] == NULL:
         return -1
     core.bucket_count = FIRST_BUCKETS
@@ -95,7 +95,7 @@ cdef void split_bucket(Core* core) noexcept nogil:
     if core.buckets[segment] == NULL:
         # Under the lock, once for each doubling: the system hands out a piece of this
         # size without touching it. Without memory the table stays as it is.
-        core.buckets[segment] = <Group**> calloc(first, sizeof(Group*))
+        core.buckets[segment] = <Group**> h3py_calloc(first, sizeof(Group*))
         if core.buckets[segment] == NULL:
             return
         counter_add64(&core.account.bytes, first * sizeof(Group*))

@@ -16,7 +16,8 @@ from h3py._speedups.marks cimport (
 )
 from h3py._speedups.log cimport entry_is_for, filter_accepts, hex_write, log_entry, lost_after
 from h3py._speedups.queue cimport queue_block_size
-from h3py._speedups.stream cimport stream_ask_page, stream_push, stream_push_inbox, stream_touch
+from h3py._speedups.shard cimport stream_push, stream_push_inbox, stream_touch
+from h3py._speedups.stream cimport stream_ask_page
 from h3py._speedups.table cimport report
 
 faults_use(fault_plans())
@@ -140,14 +141,14 @@ cdef bint read_on(Pump* pump, Conn* conn) noexcept nogil:
 cdef void walk_lagging(Pump* pump) noexcept nogil:
     """One step of reading on for every lagging stream that has room; the first one rotates."""
     cdef uint32_t count = pump.lagging_count
-    cdef uint32_t i, at, kept = 0
+    cdef uint32_t _, i, at, kept = 0
     cdef Conn* conn
     if count == 0:
         return
     at = pump.rotation % count
-    for i in range(count):
+    for _ in range(count):
         conn = pump.lagging[at]
-        if (conn.phase != PHASE_LAGGING or conn.verdict or not read_on(pump, conn)):
+        if conn.phase != PHASE_LAGGING or conn.verdict or not read_on(pump, conn):
             conn.marks &= <uint16_t> ~MARK_LISTED
         at += 1
         if at == count:

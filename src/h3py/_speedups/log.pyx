@@ -1,12 +1,14 @@
 """Appending, evicting and matching: see ``log.pxd``."""
 
 from libc.stdint cimport uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcmp
 
-from h3py._speedups.block cimport Block, block_drop
+from h3py._speedups.block cimport Block, block_drop, fault_plans, faults_use, h3py_calloc
 from h3py._speedups.core cimport Group, ID_DIGITS, Membership, Pair
 from h3py._speedups.groups cimport group_release
+
+faults_use(fault_plans())
 
 cdef enum:
     # Entries that go in one hold of the lock.
@@ -20,7 +22,7 @@ cdef int log_init(
     cdef uint64_t room = 1
     while room < <uint64_t> max_events:
         room *= 2
-    core.log.ring = <LogEntry*> calloc(room, sizeof(LogEntry))
+    core.log.ring = <LogEntry*> h3py_calloc(room, sizeof(LogEntry))
     if core.log.ring == NULL:
         return -1
     core.log.mask = room - 1
@@ -101,7 +103,7 @@ cdef LogRoom log_make_room(Core* core, int64_t size, Block** gone) noexcept nogi
 
 
 cdef bint log_has_room(Core* core) noexcept nogil:
-    """Whether publishing can go on for a while: a quarter of the log may be let go of. Lock held."""
+    """Whether a quarter of the log may go, so that publishing can go on. Lock held."""
     cdef uint64_t unwalked = core.log.head - log_walked(core)
     cdef uint64_t held = core.log.head - core.log.tail + 1
     if unwalked == 0:
@@ -178,7 +180,7 @@ cdef bint entry_is_for(const Conn* conn, const Targets* targets, uint64_t sequen
 
 
 cdef bint lost_after(const Conn* conn, uint64_t position) noexcept nogil:
-    """Whether the log has lost something of the stream's own groups after its position. Lock held."""
+    """Whether the log has lost something of the stream's own groups after it. Lock held."""
     cdef uint32_t i
     cdef const Membership* membership
     cdef uint64_t evicted

@@ -11,13 +11,12 @@ from h3py._speedups.marks cimport (
     PHASE_CLOSING, PHASE_GONE, PHASE_LIVE, PHASE_PAGING, POLICY_DROP_OLDEST, REASON_CLIENT_CLOSED,
     REASON_LIMIT, TRAIT_INDIRECT, TRAIT_NOTICES,
 )
-from h3py._speedups.deliver cimport walk
 from h3py._speedups.lag cimport reset, resume
 from h3py._speedups.members cimport memberships_settle
-from h3py._speedups.stream cimport (
-    stream_due, stream_end, stream_enter, stream_finish, stream_list, stream_pend,
-    stream_push_inbox, stream_touch,
+from h3py._speedups.shard cimport (
+    stream_due, stream_enter, stream_list, stream_pend, stream_push_inbox, stream_touch,
 )
+from h3py._speedups.stream cimport stream_end, stream_finish
 from h3py._speedups.table cimport mail_take
 
 faults_use(fault_plans())

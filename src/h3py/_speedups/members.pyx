@@ -44,7 +44,7 @@ cdef int roster_add(Pump* pump, Conn* conn, uint32_t place) noexcept nogil:
 
 
 cdef void roster_remove(Pump* pump, Conn* conn, uint32_t place) noexcept nogil:
-    """Take a membership out of its roster: the last member takes its slot. By the pump, lock held."""
+    """Take a membership out of its roster: the last member takes its slot."""
     cdef Membership* membership = &conn.members[place]
     cdef Roster* roster = &membership.group.rosters[pump.number]
     cdef Member* items = roster_items(roster)

@@ -107,6 +107,8 @@ static inline int poller_wait(Poller *poller, PollEvent *out, int64_t timeout_ms
 
 static inline void poller_wake(Poller *poller) {
     uint64_t one = 1;
+    if (poller->fd < 0)
+        return;
     ssize_t ignored = write(poller->wake_fd, &one, sizeof one);
     (void)ignored; /* EAGAIN: a wake-up is waiting already */
 }
@@ -197,6 +199,8 @@ static inline int poller_wait(Poller *poller, PollEvent *out, int64_t timeout_ms
 
 static inline void poller_wake(Poller *poller) {
     struct kevent change;
+    if (poller->fd < 0)
+        return;
     EV_SET(&change, 0, EVFILT_USER, 0, NOTE_TRIGGER, 0, (void *)0);
     kevent(poller->fd, &change, 1, NULL, 0, NULL);
 }

@@ -1,6 +1,5 @@
 """The round, what the poller says, what the mail asks: see ``pump.pxd``."""
 
-from libc.errno cimport errno
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -126,6 +125,8 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
             core.room_told = True
             ring = not core.rung
             core.rung = True
+    if core.log.head != pump.position or pump.mail_first != NULL:
+        pump.more = True
     lock_give(&core.lock)
     if ring:
         bell_ring(&core.bell)

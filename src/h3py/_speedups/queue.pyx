@@ -75,7 +75,7 @@ cdef void queue_sent(Queue* queue, size_t sent) noexcept nogil:
 
 
 cdef int queue_vectors(Queue* queue, size_t at_most, iovec* out, int room) noexcept nogil:
-    """The first ``at_most`` unsent bytes as at most ``room`` entries (at least 3); returns how many.
+    """The first ``at_most`` unsent bytes as at most ``room`` entries (3 or more); how many.
 
     The bound is kept to the next block: a block that has been started is offered whole.
     """

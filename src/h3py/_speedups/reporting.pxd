@@ -1,4 +1,4 @@
-"""What Python is told of connections, taken out of the outbox. With the GIL, one thread at a time."""
+"""What Python is told of connections, taken out of the outbox. With the GIL."""
 
 from h3py._speedups.core cimport Core
 

@@ -16,7 +16,8 @@ from h3py._speedups.marks cimport (
 from h3py._speedups.lag cimport heartbeat_block
 from h3py._speedups.log cimport blocks_drop, log_expire, log_shorten
 from h3py._speedups.queue cimport queue_entry
-from h3py._speedups.stream cimport stream_due, stream_end, stream_finish, stream_push
+from h3py._speedups.shard cimport stream_due, stream_push
+from h3py._speedups.stream cimport stream_end, stream_finish
 from h3py._speedups.table cimport conn_decide, conn_mail, inbox_add, report
 
 cdef extern from "liveness.h" nogil:
@@ -32,7 +33,7 @@ cdef int64_t core_now_ms(Core* core) noexcept nogil:
 
 
 cdef inline int64_t heartbeat_due(Pump* pump, const Conn* conn) noexcept nogil:
-    """When an idle stream gets a heartbeat: 90 to 100 % of the interval, its own for each record."""
+    """When an idle stream gets a heartbeat: at 90 to 100 % of the interval, its own for each."""
     cdef int64_t interval = pump.core.options.heartbeat_ms
     # Any spread will do: this one is Knuth's multiplicative hash.
     return conn.sent_at + interval - interval * ((conn.index * 2654435761u >> 16) & 0xFF) // 2560
@@ -151,7 +152,7 @@ cdef void look_at(Pump* pump, Conn* conn) noexcept nogil:
 
 
 cdef bint look_at_slow(Pump* pump, Conn* conn) noexcept nogil:
-    """A stream whose socket is full: told once per episode, closed when it stalls; False: closed."""
+    """A stream that is held up: told once per episode, closed when it stalls; False: closed."""
     cdef int64_t stall = pump.core.options.stall_ms
     cdef int64_t since = conn.blocked_at if conn.blocked_at > conn.sent_at else conn.sent_at
     if not conn.marks & MARK_SLOW:
@@ -190,7 +191,7 @@ cdef void beat(Pump* pump, Conn* conn) noexcept nogil:
 
 
 cdef Conn* victim_of(Pump* pump, uint64_t tail) noexcept nogil:
-    """The stream that holds on to the oldest block which the log has not got; NULL: none does."""
+    """Who holds on to the oldest block which the log has not got; NULL: nobody does."""
     cdef Conn* victim = NULL
     cdef Conn* conn
     cdef Block* first
@@ -212,7 +213,7 @@ cdef Conn* victim_of(Pump* pump, uint64_t tail) noexcept nogil:
 
 
 cdef void relieve(Pump* pump, int64_t wanted) noexcept nogil:
-    """Make room for so many bytes: close who holds on to the oldest blocks, then shorten the log."""
+    """Make room for so many bytes: close who pins the oldest blocks, then shorten the log."""
     cdef Core* core = pump.core
     cdef Conn* victim
     cdef Block* gone

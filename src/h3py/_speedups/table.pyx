@@ -1,16 +1,19 @@
 """Slots, mailboxes and the outbox: see ``table.pxd``."""
 
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memset
 
-from h3py._speedups.block cimport Block, counter_add64
+from h3py._speedups.block cimport Block, counter_add64, fault_plans, faults_use, h3py_calloc
 from h3py._speedups.core cimport MAX_SLABS, SLAB_CONNS, bell_ring, conn_at, lock_give, lock_take
 from h3py._speedups.marks cimport KNOWN_MAILED, KNOWN_TOLD, USE_FREE
 
 
+faults_use(fault_plans())
+
+
 cdef int table_init(Core* core) noexcept nogil:
-    core.slabs = <Conn**> calloc(MAX_SLABS, sizeof(Conn*))
+    core.slabs = <Conn**> h3py_calloc(MAX_SLABS, sizeof(Conn*))
     return 0 if core.slabs != NULL else -1
 
 
@@ -26,7 +29,7 @@ cdef void table_free(Core* core) noexcept nogil:
 
 cdef int table_grow(Core* core) noexcept nogil:
     """One slab more. Called without the lock; -1 without memory or beyond a million connections."""
-    cdef Conn* slab = <Conn*> calloc(SLAB_CONNS, sizeof(Conn))
+    cdef Conn* slab = <Conn*> h3py_calloc(SLAB_CONNS, sizeof(Conn))
     cdef uint32_t i
     if slab == NULL:
         return -1

@@ -4,12 +4,15 @@ Called with the GIL. ``GroupKeys`` holds the names while they are looked up: the
 table is searched under the lock, but a group that is missing is made outside it.
 """
 
+cimport cython
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from h3py._speedups.core cimport Core, Filter, Group, Pair
 from h3py._speedups.groups cimport GroupKey
 
+
+@cython.final
 cdef class GroupKeys:
     cdef Core* core
     cdef GroupKey* keys
@@ -27,6 +30,8 @@ cdef class GroupKeys:
     cdef int make(self) except -1
     cdef void swap(self, uint32_t a, uint32_t b) noexcept nogil
 
+
+@cython.final
 cdef class Pairs:
     cdef Pair* pairs
     cdef uint32_t count

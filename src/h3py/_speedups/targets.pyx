@@ -1,5 +1,6 @@
 """Names to groups, metadata to pairs: see ``targets.pxd``."""
 
+cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.string cimport memcpy, memset
@@ -19,6 +20,7 @@ cdef enum:
 _WORDS = {GROUP_USER: "users", GROUP_CHANNEL: "channels", GROUP_CLIENT: "clients"}
 
 
+@cython.final
 cdef class GroupKeys:
     """The groups of one call. Freed with the object; groups that were not needed, too."""
 
@@ -46,7 +48,8 @@ cdef class GroupKeys:
                     f"{_WORDS[kind]} must be str, not {type(name).__name__}")
             text = PyUnicode_AsUTF8AndSize(name, &size)
             if not 0 < size <= MAX_NAME:
-                raise ValueError(f"a name in {_WORDS[kind]} has {size} bytes; 1 to {MAX_NAME} may be")
+                raise ValueError(
+                    f"a name in {_WORDS[kind]} has {size} bytes; 1 to {MAX_NAME} may be")
             if name in seen:
                 continue
             if self.count == self.room:
@@ -140,6 +143,7 @@ cdef class GroupKeys:
         return 0
 
 
+@cython.final
 cdef class Pairs:
     """Key and value texts of an event's metadata or a filter, hashed; freed with the object."""
 
@@ -181,7 +185,7 @@ cdef Pairs metadata_pairs(object metadata):
 
 
 cdef char* copy_pairs(Pairs pairs, Pair* out, char* text) noexcept:
-    """Copy pairs and their texts; returns the end of the texts. Equal keys in a row share theirs."""
+    """Copy pairs and their texts; returns the end of those. Equal keys in a row share theirs."""
     cdef uint32_t i
     for i in range(pairs.count):
         out[i] = pairs.pairs[i]

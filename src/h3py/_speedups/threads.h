@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "faults.h"
+
 typedef struct {
     pthread_mutex_t mutex;
     pthread_cond_t moved;
@@ -68,6 +70,10 @@ static inline void lock_wait(Lock *lock, int64_t ns) {
 static inline int thread_start(pthread_t *thread, void *(*run)(void *), void *argument) {
     sigset_t all, before;
     int error;
+#ifdef H3PY_FAULTS
+    if (fault_due(FAULT_THREAD))
+        return h3py_fault_plans[FAULT_THREAD].error;
+#endif
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(thread, NULL, run, argument);

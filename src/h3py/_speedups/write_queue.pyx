@@ -28,16 +28,16 @@ from libc.string cimport memcpy
 
 import os
 
+from h3py._speedups.queue cimport (
+    SEND_BLOCKED, SEND_DONE, SEND_LOST, SEND_PARTLY, SEND_VECTORS_DRIVEN, SendResult, queue_clear,
+    queue_drop_oldest, queue_entry, queue_init, queue_push, queue_send, queue_sent, queue_trim,
+    queue_vectors,
+)
 from h3py._speedups.block cimport (
     Block, FRAME_TAIL, block_borrow, block_drop, block_new, borrowed_waiting, frame_head_size,
     frame_head_write, iovec, release_borrowed,
 )
 from h3py._speedups.format cimport SSEEvent, event_size, event_write
-from h3py._speedups.queue cimport (
-    Queue, SEND_BLOCKED, SEND_DONE, SEND_LOST, SEND_PARTLY, SEND_VECTORS_DRIVEN, SendResult,
-    queue_clear, queue_drop_oldest, queue_entry, queue_init, queue_push, queue_send, queue_sent,
-    queue_trim, queue_vectors,
-)
 
 from h3py.errors import (
     AllocationError, BufferFull, ConnectionClosed, EventTooLarge, WriterBusy, WriteError,

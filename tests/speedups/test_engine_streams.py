@@ -1,0 +1,239 @@
+"""Watching, adopting and closing: what fails leaves everything as it was."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from h3py._speedups.block import plan_fault
+from h3py._speedups.write_queue import WriteQueue
+from h3py.close_reason import CloseReason
+from h3py.errors import AllocationError, ConnectionClosed, WriterBusy
+from tests.speedups.support.rig import Owner, Rig
+
+
+def queue_of(data: bytes) -> WriteQueue:
+    queue = WriteQueue(chunked=True)
+    queue.append_raw(data)
+    return queue
+
+
+class TestWatching:
+    def test_a_descriptor_that_cannot_be_waited_for(self, tmp_path: Any) -> None:
+        with Rig() as rig, open(tmp_path / "file", "wb") as file:
+            with pytest.raises(OSError, match="not permitted") as raised:
+                rig.engine.watch(file.fileno(), None)
+            assert raised.value.errno == errno.EPERM
+            with pytest.raises(OSError, match="Bad file") as raised:
+                rig.engine.watch(-1, None)
+            assert raised.value.errno == errno.EBADF
+            assert rig.engine.stats()["watched"] == 0
+
+    def test_a_descriptor_that_is_watched_already(self) -> None:
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            rig.watched += [ours, theirs]
+            rig.engine.watch(ours.fileno(), None)
+            with pytest.raises(FileExistsError):
+                rig.engine.watch(ours.fileno(), None)
+            assert rig.engine.stats()["watched"] == 1
+
+    def test_watched_connections_are_spread_over_the_pumps(self) -> None:
+        with Rig(pumps=3) as rig:
+            for _ in range(9):
+                ours, theirs = rig.pair()
+                rig.watched += [ours, theirs]
+                rig.engine.watch(ours.fileno(), None)
+                rig.adopt()
+            assert rig.engine.stats()["watched"] == 9
+            rig.step()
+            assert rig.engine.stats()["parked"] == 9
+
+    def test_ending_the_engine_leaves_descriptors_alone(self) -> None:
+        rig = Rig()
+        ours, theirs = rig.pair()
+        with ours, theirs:
+            handle = rig.engine.watch(ours.fileno(), Owner("mine"))
+            rig.engine.shut_down()
+            assert rig.engine.info(handle) is None
+            rig.engine.unwatch(handle)
+            ours.send(b"mine")
+            assert theirs.recv(10) == b"mine"
+        assert rig.engine.reports() == []
+
+
+class TestAdopting:
+    def test_a_descriptor_that_cannot_be_waited_for(self, tmp_path: Any) -> None:
+        with Rig() as rig, open(tmp_path / "file", "wb") as file:
+            memory = rig.engine.memory_bytes
+            for fd, number in ((file.fileno(), errno.EPERM), (-1, errno.EBADF)):
+                queue = queue_of(b"kept")
+                with pytest.raises(OSError, match=os.strerror(number)) as raised:
+                    rig.engine.adopt(fd, None, queue, chunked=True)
+                assert raised.value.errno == number
+                assert queue.take() == b"kept"
+            assert rig.engine.stats()["parked"] == 0
+            assert rig.engine.reports() == []
+            rig.adopt()
+            assert rig.engine.memory_bytes - memory < 100_000
+
+    def test_what_is_watched_stays_watched(self) -> None:
+        """A failure in the midst: here the descriptor is another one than was watched."""
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            other, peer = rig.pair()
+            rig.watched += [ours, theirs, other, peer]
+            owner = Owner("driven")
+            handle = rig.engine.watch(ours.fileno(), owner)
+            queue = queue_of(b"kept")
+            with pytest.raises(FileNotFoundError):
+                rig.engine.adopt(other.fileno(), "parked", queue, chunked=True, handle=handle)
+            assert queue.take() == b"kept"
+            theirs.close()
+            rig.step(2)
+            assert [(report.kind, report.owner) for report in rig.reported] == [("hangup", owner)]
+
+    def test_a_queue_that_is_being_sent(self) -> None:
+        ours, theirs = socket.socketpair()
+        with Rig() as rig, ours, theirs:
+            ours.setblocking(False)
+            queue = WriteQueue(release_gil=True, max_bytes=1 << 30)
+            stop = threading.Event()
+
+            def send() -> None:
+                while not stop.is_set():
+                    try:
+                        queue.append_raw(b"x" * 200_000)
+                        queue.send(ours.fileno())
+                        theirs.recv(1 << 20)
+                    except WriterBusy:
+                        pass
+
+            theirs.setblocking(True)
+            sender = threading.Thread(target=send)
+            sender.start()
+            met = 0
+            try:
+                while met < 3:
+                    try:
+                        queue.drop_oldest(1 << 30)
+                    except WriterBusy:
+                        met += 1
+            finally:
+                stop.set()
+                sender.join()
+
+    def test_options_that_cannot_be(self) -> None:
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            rig.watched += [ours, theirs]
+            queue = queue_of(b"kept")
+            for wrong, message in (
+                ({"policy": "wait"}, "policy must be one of"),
+                ({"max_queue_bytes": 0}, "max_queue_bytes"),
+                ({"max_queue_bytes": 1 << 31}, "max_queue_bytes"),
+                ({"max_age_s": -1.0}, "max_age_s"),
+                ({"lease_s": 1e7}, "lease_s"),
+            ):
+                with pytest.raises(ValueError, match=message):
+                    rig.engine.adopt(ours.fileno(), None, queue, chunked=True, **wrong)  # type: ignore[arg-type]
+            with pytest.raises(TypeError):
+                rig.engine.adopt(ours.fileno(), None, None, chunked=True)  # type: ignore[arg-type]
+            with pytest.raises(TypeError):
+                rig.engine.adopt(ours.fileno(), None, queue)  # type: ignore[call-arg]
+            assert queue.take() == b"kept"
+            assert rig.engine.stats()["parked"] == 0
+
+    def test_a_stale_handle(self) -> None:
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            rig.watched += [ours, theirs]
+            handle = rig.engine.watch(ours.fileno(), None)
+            rig.engine.unwatch(handle)
+            queue = queue_of(b"kept")
+            with pytest.raises(ConnectionClosed, match="no watched connection"):
+                rig.engine.adopt(ours.fileno(), None, queue, chunked=True, handle=handle)
+            assert queue.take() == b"kept"
+            theirs.send(b"mine")
+            assert ours.recv(10) == b"mine"
+
+    def test_what_is_parked_is_not_adopted_again(self) -> None:
+        with Rig() as rig:
+            stream = rig.stream()
+            with pytest.raises(ConnectionClosed):
+                rig.engine.adopt(-1, None, WriteQueue(), chunked=True, handle=stream.handle)
+            rig.publish("x")
+            rig.settle()
+            assert stream.data == ["x"]
+
+    @pytest.mark.faults
+    def test_no_memory(self) -> None:
+        """Failing in the pump: the stream ends, with its reason. Failing here: nothing moved."""
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            rig.watched += [ours, theirs]
+            queue = queue_of(b"kept")
+            try:
+                plan_fault("malloc", after=1)
+                with pytest.raises(AllocationError, match="another connection"):
+                    rig.engine.adopt(ours.fileno(), None, queue, chunked=True)
+                assert queue.take() == b"kept"
+                rig.engine.unwatch(rig.engine.watch(ours.fileno(), None))
+                plan_fault("malloc", after=1)
+                stream = rig.adopt()
+                rig.step(2)
+                assert stream.closed_as is CloseReason.LIMIT
+            finally:
+                plan_fault("malloc", after=0)
+            again = rig.stream()
+            rig.publish("x")
+            rig.settle()
+            assert again.data == ["x"]
+            with pytest.raises(AllocationError):
+                plan_fault("malloc", after=1)
+                rig.engine.send(again.handle, b"x")
+            plan_fault("malloc", after=0)
+
+
+class TestClosing:
+    def test_the_first_reason_wins(self) -> None:
+        with Rig() as rig:
+            stream = rig.stream()
+            assert rig.engine.close(stream.handle, CloseReason.AUTH_EXPIRED.code)
+            assert not rig.engine.close(stream.handle, CloseReason.KICKED.code)
+            stream.client.close()
+            rig.settle(read=False)
+            assert not rig.engine.close(stream.handle, CloseReason.KICKED.code)
+            assert stream.closed_as is CloseReason.AUTH_EXPIRED
+
+    def test_what_is_watched_is_not_closed(self) -> None:
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            rig.watched += [ours, theirs]
+            handle = rig.engine.watch(ours.fileno(), None)
+            assert not rig.engine.close(handle, 1)
+            ours.send(b"mine")
+            assert theirs.recv(10) == b"mine"
+
+    def test_all_at_once(self) -> None:
+        with Rig(pumps=2) as rig:
+            streams = [rig.stream() for _ in range(20)]
+            rig.engine.close(streams[0].handle, CloseReason.KICKED.code)
+            rig.publish("last")
+            rig.engine.close_all(CloseReason.SHUTDOWN.code)
+            rig.settle()
+            for stream in streams:
+                assert stream.wire.ended
+                stream.client.close()
+            rig.settle(read=False)
+            assert streams[0].closed_as is CloseReason.KICKED
+            assert streams[0].data == []
+            assert {stream.closed_as for stream in streams[1:]} == {CloseReason.SHUTDOWN}
+            assert all(stream.data == ["last"] for stream in streams[1:])
+            # The engine goes on.
+            assert rig.stream().state == "live"
