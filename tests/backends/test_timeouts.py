@@ -6,6 +6,9 @@ for what should happen, and for nothing else.
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
 import threading
 
 from h3py import H3, H3Event
@@ -31,6 +34,7 @@ def test_a_head_that_takes_too_long(serve_app: Serve) -> None:
         wait_until(lambda: phases(server) == ["HEAD", "IDLE"])
         clock.advance(99.0)
         client.send(b": x\r\n")  # bytes that trickle in do not move the deadline
+        wait_until(lambda: all_read(client, server))
         assert other.get("/").text == "hello"
         clock.advance(1.0)
         assert client.read_reply().status == 408
@@ -56,6 +60,7 @@ def test_a_body_that_takes_too_long(serve_app: Serve) -> None:
         wait_until(lambda: phases(server) == ["BODY"])
         clock.advance(99.0)
         client.send(b"of")
+        wait_until(lambda: all_read(client, server))
         clock.advance(1.0)
         assert client.read_reply().status == 408
         client.expect_eof()
@@ -148,6 +153,19 @@ def test_a_client_that_takes_nothing_of_a_response(serve_app: Serve, backend: st
             clock.advance(100.0)
         wait_until(lambda: server.open_connections == 0)
         client.expect_closed()
+
+
+def all_read(client: Client, server: object) -> bool:
+    """Whether what the client has sent has arrived, and the server has read all of it."""
+    if pending(client.socket.fileno(), termios.TIOCOUTQ):
+        return False
+    conversations = tuple(server.conversations)  # type: ignore[attr-defined]
+    return not any(pending(item.wire.fd, termios.FIONREAD) for item in conversations)
+
+
+def pending(fd: int, question: int) -> int:
+    """Bytes not acknowledged by the peer (TIOCOUTQ), or not read here (FIONREAD)."""
+    return int.from_bytes(fcntl.ioctl(fd, question, b"\0" * 4), sys.byteorder)
 
 
 def phases(server: object) -> list[str]:

@@ -1,8 +1,9 @@
-"""What a live stream does with an entry: queue it, or what its policy says; and entries together."""
+"""What a live stream does with an entry: queue it, or what its policy says; entries together."""
 
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -128,12 +129,14 @@ class TestPolicies:
             stream = rig.stream(tiny=True, policy="keep_latest")
             rig.publish("first".ljust(2 * SIZE * 10, "x"), everyone=True, key="a")
             rig.step()
-            assert 0 < rig.engine.queued_bytes(stream.handle)
+            assert rig.engine.queued_bytes(stream.handle) > 0
             rig.publish("second", everyone=True, key="a")
             rig.settle()
             assert [data[:6] for data in stream.data] == ["firstx", "second"]
 
-    @pytest.mark.parametrize("policy", ["close", "catch_up", "drop_new", "drop_oldest", "keep_latest"])
+    @pytest.mark.parametrize(
+        "policy", ["close", "catch_up", "drop_new", "drop_oldest", "keep_latest"]
+    )
     def test_one_larger_event_is_taken_by_an_empty_queue(self, policy: str) -> None:
         with Rig(max_queue_bytes=CAP) as rig:
             stream = rig.stream(tiny=True, policy=policy)
@@ -193,7 +196,7 @@ class TestNotices:
 
 
 class TestWhere:
-    where = {"room": ["a", "b"], "kind": ["news"]}
+    where: ClassVar[dict[str, list[str]]] = {"room": ["a", "b"], "kind": ["news"]}
 
     @pytest.mark.parametrize(
         ("metadata", "comes"),
@@ -231,7 +234,9 @@ class TestWhere:
             assert stream.data == ["value"]
 
     @given(
-        st.dictionaries(st.sampled_from("xyz"), st.sets(st.sampled_from("123"), min_size=1), min_size=1),
+        st.dictionaries(
+            st.sampled_from("xyz"), st.sets(st.sampled_from("123"), min_size=1), min_size=1
+        ),
         st.lists(st.dictionaries(st.sampled_from("xyz"), st.sampled_from("123")), max_size=8),
     )
     def test_against_plain_python(
@@ -309,9 +314,7 @@ class TestTogether:
 
 def test_an_indirect_stream_is_served_like_any_other() -> None:
     with Rig(max_queue_bytes=CAP) as rig:
-        handle = rig.engine.adopt(
-            -1, "tls", WriteQueue(chunked=True), chunked=True, indirect=True
-        )
+        handle = rig.engine.adopt(-1, "tls", WriteQueue(chunked=True), chunked=True, indirect=True)
         rig.engine.subscribe(handle, policy="drop_oldest", notices=True)
         rig.step()
         for n in range(20):

@@ -233,9 +233,7 @@ class TestEnding:
     def test_without_one_it_cuts_them(self) -> None:
         engine = Engine()
         engine.start()
-        handles = [
-            engine.adopt(-1, n, WriteQueue(), chunked=True, indirect=True) for n in range(5)
-        ]
+        handles = [engine.adopt(-1, n, WriteQueue(), chunked=True, indirect=True) for n in range(5)]
         engine.shut_down()
         closed = engine.reports()
         assert sorted(report.handle for report in closed) == sorted(handles)

@@ -100,7 +100,7 @@ class TestAdopting:
 
     def test_a_queue_that_is_being_sent(self) -> None:
         ours, theirs = socket.socketpair()
-        with Rig() as rig, ours, theirs:
+        with Rig(), ours, theirs:
             ours.setblocking(False)
             queue = WriteQueue(release_gil=True, max_bytes=1 << 30)
             stop = threading.Event()

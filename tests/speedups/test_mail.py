@@ -12,7 +12,9 @@ from h3py.errors import BackpressureDetected, BufferFull, ConnectionClosed
 from tests.speedups.support.rig import Rig
 
 deeds = st.lists(
-    st.sampled_from(["publish a", "publish b", "send", "join a", "join b", "leave a", "leave b", "step"]),
+    st.sampled_from(
+        ["publish a", "publish b", "send", "join a", "join b", "leave a", "leave b", "step"]
+    ),
     max_size=50,
 )
 

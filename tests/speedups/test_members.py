@@ -59,9 +59,7 @@ def test_leaving_and_joining_again_before_a_pump_has_looked() -> None:
 def test_a_stream_in_several_groups_gets_an_event_once() -> None:
     with Rig() as rig:
         stream = rig.stream(channels=CHANNELS, users=["u"], client="me")
-        count = addressed(
-            rig, channels=CHANNELS, users=["u", "v"], clients=["me"], everyone=True
-        )
+        count = addressed(rig, channels=CHANNELS, users=["u", "v"], clients=["me"], everyone=True)
         assert count == 1
         rig.settle()
         assert len(stream.data) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from h3py._speedups.block import plan_fault
@@ -42,7 +44,7 @@ class TestHeartbeats:
                 when.append(sum(map(beats, streams)))
             assert when[88] == 0
             assert when[100] == 200
-            steps = [after - before for before, after in zip(when[88:], when[89:101], strict=False)]
+            steps = [after - before for before, after in itertools.pairwise(when[88:101])]
             assert max(steps) < 60
 
     def test_what_was_sent_postpones_it(self) -> None:

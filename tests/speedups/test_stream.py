@@ -201,9 +201,7 @@ class TestClientLeaves:
     def test_a_reset(self) -> None:
         with Rig() as rig:
             stream = over_tcp(rig)
-            stream.client.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-            )
+            stream.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             stream.client.close()
             rig.settle(read=False)
             assert stream.closed_as is CloseReason.CLIENT_CLOSED

@@ -127,7 +127,8 @@ def test_a_piece_above_the_limit_of_one_event() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_bytes": 0}, {"gather_bytes": 0}, {"reference_over": 0}, {"max_event_bytes": -1}]
+    "options",
+    [{"max_bytes": 0}, {"gather_bytes": 0}, {"reference_over": 0}, {"max_event_bytes": -1}],
 )
 def test_sizes_that_cannot_be(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="1 or more"):

@@ -95,9 +95,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rig = Rig(
-            pumps=self.pumps, log_events=LOG_EVENTS, max_queue_bytes=CAP, linger_s=5.0
-        )
+        self.rig = Rig(pumps=self.pumps, log_events=LOG_EVENTS, max_queue_bytes=CAP, linger_s=5.0)
         self.streams: list[Modelled] = []
         self.history: list[tuple[int, set[str], str]] = []
         self.count = 0
@@ -119,7 +117,9 @@ class EngineMachine(RuleBasedStateMachine):
 
     # -- what applications do ----------------------------------------------------------
 
-    @rule(policy=st.sampled_from(POLICIES), names=channels, everyone=mostly, back=st.integers(-1, 12))
+    @rule(
+        policy=st.sampled_from(POLICIES), names=channels, everyone=mostly, back=st.integers(-1, 12)
+    )
     def subscribe(self, policy: str, names: set[str], everyone: bool, back: int) -> None:
         if len(self.open()) >= 6:
             return

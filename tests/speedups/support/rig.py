@@ -134,7 +134,9 @@ class Rig:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TINY)
         return ours, theirs
 
-    def adopt(self, *, tiny: bool = False, queue: WriteQueue | None = None, **options: Any) -> Stream:
+    def adopt(
+        self, *, tiny: bool = False, queue: WriteQueue | None = None, **options: Any
+    ) -> Stream:
         """A stream that the engine has adopted, in no group."""
         ours, theirs = self.pair(tiny=tiny)
         stream = Stream(self, ours, theirs, f"stream-{len(self.streams)}")

@@ -158,9 +158,7 @@ class Running:
 
     def wait(self, condition: Any, what: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Until it is so, or a thread has failed."""
-        wait_until(
-            lambda: bool(self.failures) or condition(), what=what, deadline_s=deadline_s
-        )
+        wait_until(lambda: bool(self.failures) or condition(), what=what, deadline_s=deadline_s)
         assert self.failures == []
 
     def together(self, *parts: Any) -> None:
