@@ -19,7 +19,6 @@ REASON = "longer than"
 
 WITHOUT_TESTS = {
     "backends/steps.py": "types and protocols alone; every handler test drives them",
-    "backends/trio_server.py": "tests/backends/test_ends.py and tests/test_serving.py, on trio",
     "sse/host.py": "types and protocols alone; every stream's test drives them",
     "sse/operations.py": "tests/sse/test_writer.py: what all writers share",
 }

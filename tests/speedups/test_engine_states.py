@@ -3,6 +3,8 @@
 A cell is a function of a rig and a stream that is in the row's state; it does the
 column's deed and checks what the table says. Sockets are tiny, so that a client
 who does not read blocks its stream after a few events.
+
+It is longer than others: the table has 35 cells, and is read beside them as a whole.
 """
 
 from __future__ import annotations
