@@ -159,6 +159,10 @@ def test_an_idle_stream_gets_a_comment(solo: SoloStream) -> None:
     for beats in (1, 2, 3):
         looks.at(solo, 30.0)
         wait_until(lambda beats=beats: raw_of(solo).count(b":\n\n") == beats)
+        looks.at(solo, 0.1)
+        solo.start.send_comment(f"after {beats}")  # what had been sent before has arrived then
+        solo.peer.read_raw_until(f": after {beats}".encode())
+        assert raw_of(solo).count(b":\n\n") == beats, "one heartbeat for each time"
     assert solo.stream.event_count == 0
 
 
