@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from h3py import CloseReason
+from h3py import H3, CloseReason, ConfigError, H3Event, running
 from h3py.backends.callbacks import CallbackThread, await_callback, is_async
+from h3py.testing import EventReader
 from tests.support.wait import DEADLINE_S
 
 REASON = CloseReason.KICKED
@@ -92,3 +93,23 @@ async def test_an_awaited_callback_that_fails_is_logged(caplog: pytest.LogCaptur
 
     await await_callback(fails, REASON)
     assert "LookupError: kicked" in caplog.text
+
+
+def test_one_that_must_be_awaited_is_refused_where_nothing_can() -> None:
+    app = H3()
+    told: list[str] = []
+
+    async def later(reason: CloseReason) -> None:
+        told.append("never")
+
+    @app.get("/")
+    def handler(event: H3Event) -> None:
+        with event.start_sse() as writer:
+            try:
+                writer.on_close(later)
+            except ConfigError as error:
+                told.append(str(error))
+
+    with running(app, backend="threads") as server, EventReader(f"{server.url}/") as reader:
+        assert reader.read_to_end() == []
+    assert told == ["on_close: an async callback needs the trio backend"]

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.engine import Engine
 from h3py._speedups.write_queue import WriteQueue
-from h3py.backends.callbacks import CallbackThread
+from h3py.backends.callbacks import CallbackThread, is_async
 from h3py.backends.listeners import connection_limit, url_of
 from h3py.backends.liveness import look_after
 from h3py.backends.tls_parking import TLSParking
 from h3py.close_reason import CloseReason
 from h3py.connection import ConnectionState
-from h3py.errors import AllocationError, ConnectionClosed, HTTPError, WriteError
+from h3py.errors import AllocationError, ConfigError, ConnectionClosed, HTTPError, WriteError
 from h3py.sse.host import Callback, StreamState
 from h3py.sse.stream import Stream
 from h3py.wire import TLSWire
@@ -129,6 +129,11 @@ class Server:
     def soon(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a plain function on the backend's loop; where there is none, here and now."""
         function(*args)
+
+    def check_callback(self, callback: Callable[..., Any]) -> None:
+        """Refuse an on_close callback that must be awaited where nothing can."""
+        if is_async(callback):
+            raise ConfigError("on_close: an async callback needs the trio backend")
 
     def run_callback(self, callback: Callback, reason: CloseReason) -> None:
         """Run an on_close callback where it may block."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,9 @@ class TrioServer(Server):
         """End whoever waits for the descriptor here: it will be another connection's number."""
         if connection.wire.fd >= 0 and self.on_loop():
             trio.lowlevel.notify_closing(connection.wire.fd)
+
+    def check_callback(self, callback: Callable[..., Any]) -> None:
+        """Any callback can run here."""
 
     def run_callback(self, callback: Callback, reason: CloseReason) -> None:
         """Await an ``async def`` callback on the loop; a plain one runs in the callback thread."""

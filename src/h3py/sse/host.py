@@ -56,6 +56,9 @@ class StreamHost(Protocol):
     def stream_ended(self, stream: Stream) -> None:
         """The one notice of a stream's end."""
 
+    def check_callback(self, callback: Callable[..., Any]) -> None:
+        """Refuse an on_close callback that could never run here, with ``ConfigError``."""
+
     def run_callback(self, callback: Callback, reason: CloseReason) -> None:
         """Run an on_close callback where it may block, or be awaited."""
 

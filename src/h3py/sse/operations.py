@@ -69,7 +69,10 @@ class StreamOperations:
     def on_close(self, callback: Callable[[CloseReason], Any]) -> None:
         """Have ``callback(reason)`` called once, when the stream has ended.
 
-        Plain functions run in a worker thread, ``async def`` ones on the trio loop.
+        Plain functions run in a thread of their own, ``async def`` ones on the trio loop.
+
+        Raises:
+            ConfigError: An ``async def`` function on the threads backend.
         """
         self._stream.on_close(callback)
 

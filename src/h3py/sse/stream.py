@@ -44,9 +44,8 @@ from h3py.sse.host import Callback, StreamHost, StreamState
 if TYPE_CHECKING:
     from h3py.connection import Connection
 
-# Guards the decisions of all streams: which reason was first, parked or not. They are rare
-# and take a microsecond, so one lock for all costs less than one in each. An RLock, because a
-# finalizer may close a stream while its thread is in here.
+# Guards the decisions of all streams: they are rare and short, so one lock for all costs less
+# than one in each. An RLock: a finalizer may close a stream while its thread is in here.
 _deciding = threading.RLock()
 
 
@@ -379,6 +378,7 @@ class Stream:
 
     def on_close(self, callback: Callable[[CloseReason], Any]) -> None:
         """Have ``callback(reason)`` called once the stream has ended; at once if it has."""
+        self.host.check_callback(callback)
         with _deciding:
             entry = (contextvars.copy_context(), callback)
             if not self._told:
