@@ -165,6 +165,22 @@ class TestDrain:
             assert [report.kind for report in rig.reported] == ["room"]
             assert rig.reported[0].handle == 0
 
+    def test_streams_that_lag_are_waited_for_when_asked(self) -> None:
+        with Rig(max_queue_bytes=2000) as rig:
+            stream = rig.stream(tiny=True)
+            rig.fill(stream, "lagging")
+            assert rig.engine.stats()["lagging"] == 1
+            assert rig.engine.drain(0)
+            assert not rig.engine.drain(0, lagging=True)
+            assert not rig.engine.drain(0.001, lagging=True)
+            rig.settle()
+            assert rig.engine.drain(0, lagging=True)
+            rig.fill(stream, "lagging")
+            stream.client.close()
+            rig.settle(read=False)
+            assert rig.engine.stats()["lagging"] == 0
+            assert rig.engine.drain(float("inf"), lagging=True)
+
     def test_an_engine_that_ends_has_no_room(self) -> None:
         with Rig(log_events=4) as rig:
             for _ in range(4):

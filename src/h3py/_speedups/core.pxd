@@ -18,8 +18,8 @@ from cpython.object cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from h3py._speedups.block cimport Account, Block, shown_store8
-from h3py._speedups.marks cimport Phase
+from h3py._speedups.block cimport Account, Block, counter_add64, shown_store8
+from h3py._speedups.marks cimport PHASE_LAGGING, Phase
 from h3py._speedups.queue cimport Queue
 
 cdef extern from "<pthread.h>" nogil:
@@ -238,6 +238,7 @@ cdef struct Stats:          # atomic
     int64_t dropped
     int64_t resets
     int64_t lags
+    int64_t lagging         # now
     int64_t slow_episodes
     int64_t victims
     int64_t heartbeats
@@ -304,7 +305,13 @@ cdef inline Conn* conn_at(Core* core, uint32_t index) noexcept nogil:
 cdef inline uint64_t conn_handle(const Conn* conn) noexcept nogil:
     return (<uint64_t> conn.generation << 32) | conn.index
 
-cdef inline void set_phase(Conn* conn, Phase phase) noexcept nogil:
+cdef inline void set_phase(Pump* pump, Conn* conn, Phase phase) noexcept nogil:
+    """By the connection's pump."""
+    if phase == PHASE_LAGGING:
+        if conn.phase != PHASE_LAGGING:
+            counter_add64(&pump.core.stats.lagging, 1)
+    elif conn.phase == PHASE_LAGGING:
+        counter_add64(&pump.core.stats.lagging, -1)
     shown_store8(&conn.phase, <uint8_t> phase)
 
 cdef inline Member* roster_items(Roster* roster) noexcept nogil:

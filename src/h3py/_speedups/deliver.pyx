@@ -218,7 +218,7 @@ cdef void offer(Pump* pump, Conn* conn, Block* block, Targets* targets) noexcept
 cdef void no_room(Pump* pump, Conn* conn, Block* block) noexcept nogil:
     if conn.policy == POLICY_CATCH_UP:
         # It reads on in the log, from here, when its socket has drained.
-        set_phase(conn, PHASE_LAGGING)
+        set_phase(pump, conn, PHASE_LAGGING)
         conn.last = block.sequence - 1
         counter_add64(&pump.core.stats.lags, 1)
         report(pump, conn, TOLD_LAGGING)

@@ -11,7 +11,9 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from h3py._speedups.block cimport Block, block_drop, counter_add64, counter_load64
-from h3py._speedups.core cimport Conn, Core, ID_DIGITS, Targets, lock_give, lock_take, lock_wait
+from h3py._speedups.core cimport (
+    Conn, Core, ID_DIGITS, Targets, lock_give, lock_take, lock_wait, monotonic_ns,
+)
 from h3py._speedups.marks cimport (
     GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, MAIL_INBOX, MAIL_SPACE, REASONS, USE_PARKED,
 )
@@ -228,36 +230,38 @@ cdef class Engine(EngineGroups):
         counter_add64(&core.stats.published, 1)
         return sequence, addressed
 
-    def drain(self, timeout_s=None) -> bool:
+    def drain(self, timeout_s=None, *, bint lagging=False) -> bool:
         """Wait, without the GIL, until the log has room for a while of publishing.
 
         Args:
             timeout_s: At most so long; None: as long as it takes.
+            lagging: Wait also until no stream lags: a publisher that must not outrun any
+                client goes at the pace of the slowest.
 
         Returns:
             False: the time is up, or the engine ended.
         """
         cdef Core* core = self.core
-        cdef int64_t left = -1 if timeout_s is None else <int64_t> (max(0.0, timeout_s) * 1e9)
-        cdef int64_t slice_ns
+        # A year is long enough for "as long as it takes", and no sum can overflow.
+        cdef double seconds = 3e7 if timeout_s is None else min(max(0.0, timeout_s), 3e7)
+        cdef int64_t until = monotonic_ns() + <int64_t> (seconds * 1e9)
+        cdef int64_t left = 1
         cdef bint room = False, ended = False
         self.check()
         while True:
             with nogil:
                 lock_take(&core.lock)
-                core.waiting += 1
-                room = log_has_room(core)
-                if not room and left != 0 and not core.stopped:
+                room = may_go_on(core, lagging)
+                left = until - monotonic_ns()
+                if not room and left > 0 and not core.stopped:
                     # In slices, so that a signal's handler gets its turn.
-                    slice_ns = 50000000 if left < 0 or left > 50000000 else left
-                    lock_wait(&core.lock, slice_ns)
-                    if left > 0:
-                        left -= slice_ns
-                    room = log_has_room(core)
-                core.waiting -= 1
+                    core.waiting += 1
+                    lock_wait(&core.lock, 50000000 if left > 50000000 else left)
+                    core.waiting -= 1
+                    room = may_go_on(core, lagging)
                 ended = core.stopped
                 lock_give(&core.lock)
-            if room or ended or left == 0:
+            if room or ended or left <= 0:
                 return room and not ended
             PyErr_CheckSignals()
 
@@ -375,6 +379,7 @@ cdef class Engine(EngineGroups):
             "dropped": counter_load64(&core.stats.dropped),
             "resets": counter_load64(&core.stats.resets),
             "lags": counter_load64(&core.stats.lags),
+            "lagging": counter_load64(&core.stats.lagging),
             "slow_episodes": counter_load64(&core.stats.slow_episodes),
             "heartbeats": counter_load64(&core.stats.heartbeats),
             "victims": counter_load64(&core.stats.victims),
@@ -401,3 +406,8 @@ cdef class Engine(EngineGroups):
         found["log_events"] = held
         found["log_bytes"] = log_bytes
         return found
+
+
+cdef inline bint may_go_on(Core* core, bint lagging) noexcept nogil:
+    """Whether a publisher may go on. Lock held."""
+    return log_has_room(core) and (not lagging or counter_load64(&core.stats.lagging) == 0)

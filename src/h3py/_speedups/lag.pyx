@@ -37,7 +37,7 @@ cdef bint has_drained(const Conn* conn) noexcept nogil:
 
 
 cdef void go_live(Pump* pump, Conn* conn) noexcept nogil:
-    set_phase(conn, PHASE_LIVE)
+    set_phase(pump, conn, PHASE_LIVE)
     conn.last = pump.position
     report(pump, conn, TOLD_CAUGHT_UP)
 
@@ -56,7 +56,7 @@ cdef bint resume(Pump* pump, Conn* conn) noexcept nogil:
         if not core.options.paging:
             reset(pump, conn)
             return False
-        set_phase(conn, PHASE_PAGING)
+        set_phase(pump, conn, PHASE_PAGING)
         if has_drained(conn):
             stream_ask_page(pump, conn)
         return False
@@ -66,7 +66,7 @@ cdef bint resume(Pump* pump, Conn* conn) noexcept nogil:
     if conn.last >= pump.position:
         go_live(pump, conn)
         return False
-    set_phase(conn, PHASE_LAGGING)
+    set_phase(pump, conn, PHASE_LAGGING)
     return True
 
 

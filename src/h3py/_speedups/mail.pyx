@@ -90,7 +90,7 @@ cdef void take_letter(Pump* pump, Conn* conn, int mail) noexcept nogil:
             return
         if conn.traits & TRAIT_INDIRECT:
             conn.odd |= ODD_INDIRECT
-        set_phase(conn, PHASE_LIVE)
+        set_phase(pump, conn, PHASE_LIVE)
         if not mail & MAIL_REWIND:
             conn.last = pump.position
         stream_touch(pump, conn)

@@ -119,6 +119,7 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     lock_take(&core.lock)
     pump.walked = pump.position
     if (core.waiting or core.room_wanted) and log_has_room(core):
+        # Whoever waits for streams to catch up, too, looks for itself.
         lock_wake_all(&core.lock)
         if core.room_wanted:
             core.room_wanted = False

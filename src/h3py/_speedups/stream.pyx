@@ -65,7 +65,7 @@ cdef void end_our_side(Pump* pump, Conn* conn) noexcept nogil:
     if conn.marks & MARK_FIN:
         stream_finish(pump, conn, REASON_CLIENT_CLOSED)
     else:
-        set_phase(conn, PHASE_DRAINING)
+        set_phase(pump, conn, PHASE_DRAINING)
         if conn.deadline > pump.now_ms + pump.core.options.linger_ms:
             conn.deadline = pump.now_ms + pump.core.options.linger_ms
         stream_due(pump, conn, conn.deadline)
@@ -193,7 +193,7 @@ cdef void stream_end(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
         return
     closing = conn.odd & ODD_CLOSE  # then its deadline has been set
     let_go(pump, conn, reason)
-    set_phase(conn, PHASE_CLOSING)
+    set_phase(pump, conn, PHASE_CLOSING)
     if not closing:
         conn.deadline = pump.now_ms + pump.core.options.linger_ms
         if pump.stopping and conn.deadline > pump.core.stop_at_ms:
@@ -231,7 +231,7 @@ cdef void stream_finish(Pump* pump, Conn* conn, uint8_t reason) noexcept nogil:
         counter_add64(&core.account.bytes, -<int64_t> (room * sizeof(Block*)))
     counter_store64(&conn.visible, 0)
     conn.verdict = 0
-    set_phase(conn, PHASE_GONE)
+    set_phase(pump, conn, PHASE_GONE)
     # Its queue is empty for good; its one place links the gone.
     conn.queue.single = <Block*> pump.gone
     pump.gone = conn
