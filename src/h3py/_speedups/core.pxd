@@ -86,6 +86,7 @@ cdef struct Group:
     Group* idle_back
     int32_t refs            # lock: memberships and log entries
     uint32_t members        # lock: streams that are in it by command
+    uint32_t turn           # lock: its place while streams are counted; else 0
     uint16_t size           # fixed
     uint8_t kind            # fixed
     bint idle               # lock

@@ -125,55 +125,67 @@ cdef Block* event_block(
     return block
 
 
-cdef bint in_one_of(const Conn* conn, Group** groups, uint32_t count) noexcept:
-    """Whether the stream is in one of the groups. Lock held."""
-    cdef uint32_t i, j
+cdef uint32_t first_turn(const Conn* conn) noexcept:
+    """The first of the groups being counted that the stream is in. Lock held."""
+    cdef uint32_t i, turn, first = 0xFFFFFFFF
     for i in range(conn.member_count):
-        if not conn.members[i].ended:
-            for j in range(count):
-                if groups[j] == conn.members[i].group:
-                    return True
-    return False
+        turn = conn.members[i].group.turn
+        if turn and turn < first and not conn.members[i].ended:
+            first = turn
+    return first
 
 
 cdef uint32_t count_streams(Core* core, GroupKeys keys) noexcept:
     """How many streams are in at least one of the groups. Lock held.
 
-    For one group it is a number. For several, the members of all but the first are looked
-    at: those in rosters, and those whose mail their pump has not taken.
+    For one group it is a number. Of several, a stream counts in the first that it is in;
+    the members of all but the largest are looked at: those in rosters, and those whose
+    mail their pump has not taken.
     """
-    cdef uint32_t i, k, p, largest = 0
-    cdef uint32_t total
+    cdef uint32_t i, largest = 0, total
     cdef Group* group
-    cdef Roster* roster
-    cdef Conn* conn
     for i in range(1, keys.count):
         if members_of(keys.groups[i]) > members_of(keys.groups[largest]):
             largest = i
-    if keys.count > 1:
-        # The largest first, so that it need not be looked at. Its key moves along.
-        keys.swap(0, largest)
-    total = members_of(keys.groups[0])
-    for i in range(1, keys.count):
+    total = members_of(keys.groups[largest]) if keys.count else 0
+    if keys.count < 2:
+        return total
+    # The largest comes first, so that it need not be looked at.
+    for i in range(keys.count):
+        if keys.groups[i] != NULL:
+            keys.groups[i].turn = i + 2
+    if keys.groups[largest] != NULL:
+        keys.groups[largest].turn = 1
+    for i in range(keys.count):
         group = keys.groups[i]
-        if members_of(group) == 0:
-            continue
-        for p in range(core.pump_count):
-            roster = &group.rosters[p]
-            for k in range(roster.count):
-                conn = conn_at(core, roster_items(roster)[k].conn)
-                if (not conn.members[roster_items(roster)[k].place].ended
-                        and not in_one_of(conn, keys.groups, i)):
-                    total += 1
-            conn = core.pumps[p].mail_first
-            while conn != NULL:
-                for k in range(conn.member_count):
-                    if (conn.members[k].group == group and not conn.members[k].ended
-                            and conn.members[k].slot == NO_SLOT
-                            and not in_one_of(conn, keys.groups, i)):
-                        total += 1
-                conn = conn.mail_next
+        if i != largest and members_of(group):
+            total += count_first(core, group)
+    for i in range(keys.count):
+        if keys.groups[i] != NULL:
+            keys.groups[i].turn = 0
     return total
+
+
+cdef uint32_t count_first(Core* core, Group* group) noexcept:
+    """Members of the group for whom it is the first of those being counted. Lock held."""
+    cdef uint32_t k, p, count = 0
+    cdef Roster* roster
+    cdef Conn* conn
+    for p in range(core.pump_count):
+        roster = &group.rosters[p]
+        for k in range(roster.count):
+            conn = conn_at(core, roster_items(roster)[k].conn)
+            if (not conn.members[roster_items(roster)[k].place].ended
+                    and first_turn(conn) == group.turn):
+                count += 1
+        conn = core.pumps[p].mail_first
+        while conn != NULL:
+            for k in range(conn.member_count):
+                if (conn.members[k].group == group and not conn.members[k].ended
+                        and conn.members[k].slot == NO_SLOT and first_turn(conn) == group.turn):
+                    count += 1
+            conn = conn.mail_next
+    return count
 
 
 cdef inline uint32_t members_of(Group* group) noexcept:

@@ -28,7 +28,6 @@ cdef class GroupKeys:
     cdef int find(self) noexcept nogil
     cdef void hold(self) noexcept nogil
     cdef int make(self) except -1
-    cdef void swap(self, uint32_t a, uint32_t b) noexcept nogil
 
 
 @cython.final

@@ -120,18 +120,6 @@ cdef class GroupKeys:
                 self.fresh[i] = NULL
             group_hold(self.core, self.groups[i])
 
-    cdef void swap(self, uint32_t a, uint32_t b) noexcept nogil:
-        """Let two names change places."""
-        cdef GroupKey key = self.keys[a]
-        cdef Group* fresh = self.fresh[a]
-        cdef Group* group = self.groups[a]
-        self.keys[a] = self.keys[b]
-        self.fresh[a] = self.fresh[b]
-        self.groups[a] = self.groups[b]
-        self.keys[b] = key
-        self.fresh[b] = fresh
-        self.groups[b] = group
-
     cdef int make(self) except -1:
         """Make the groups that were missing. Without the lock."""
         cdef uint32_t i
