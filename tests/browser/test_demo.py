@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.process import Program
+from tests.support.wait import DEADLINE_S, SCALE
 
 pytestmark = [pytest.mark.browser, pytest.mark.process]
 
@@ -123,6 +124,8 @@ def test_every_stream_moves(opened: Any, backend: str) -> None:
     wait_for_state(page, "tokens", "ended")
     assert page.locator("#answer").text_content().startswith("Server-sent events are plain text")
     assert page.locator("#answer").text_content().endswith("no library on the client. 🎈")
+    # The texts come round again and again; one that has just gone by takes a whole turn.
+    page.set_default_timeout(4 * DEADLINE_S * SCALE * 1000)
     page.wait_for_function("() => verse.textContent.includes('Grain of Sand\\nAnd a Heaven')")
     lines = page.evaluate("getComputedStyle(verse).whiteSpace")
     assert lines == "pre-line", "the lines of a verse must show as lines"
