@@ -164,7 +164,7 @@ def test_a_stop_that_fails_is_logged_and_the_others_run(
     with running(app, backend=backend):
         pass
     assert stopped == ["last"]
-    assert "on purpose" in caplog.text
+    wait_until(lambda: "on purpose" in caplog.text)
 
 
 @FLAVOURS

@@ -172,7 +172,7 @@ def test_a_response_that_cannot_be_sent_is_an_error_and_never_half_a_one(
         assert reply.status == 500
         assert b"x-split" not in reply.body
         assert client.get("/fine").text == "fine"
-    assert "x-split" in caplog.text
+    wait_until(lambda: "x-split" in caplog.text)
 
 
 @FLAVOURS

@@ -168,7 +168,9 @@ def test_a_failure_ends_its_own_stream_alone(
     assert server.closed_streams == {CloseReason.ERROR: 1}
     wait_until(lambda: stage.reasons)
     assert stage.reasons == [CloseReason.ERROR]
-    failed = [record for record in caplog.records if record.levelno == logging.ERROR]
+    failed = wait_until(
+        lambda: [record for record in caplog.records if record.levelno == logging.ERROR]
+    )
     assert len(failed) == 1
     assert failed[0].exc_info is not None
     assert "on purpose" in str(failed[0].exc_info[1])
