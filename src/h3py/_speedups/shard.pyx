@@ -64,6 +64,8 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
     cdef int result
     cdef bint ring = False
     cdef Core* core = pump.core
+    # Once it is queued the owner of an indirect connection may take it, and free it.
+    cdef uint32_t events = block.events
     if not conn.odd & ODD_INDIRECT:
         room = conn.queue.room
         result = queue_push(&conn.queue, block)
@@ -89,7 +91,7 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
         return -1
     if room:
         counter_add64(&core.account.bytes, <int64_t> (room * sizeof(Block*)))
-    counter_store64(&conn.events, conn.events + block.events)
+    counter_store64(&conn.events, conn.events + events)
     stream_touch(pump, conn)
     return 0
 
