@@ -300,6 +300,20 @@ class TestTogether:
             rig.settle()
             assert stream.data == [f"{n}" for n in range(50)]
 
+    @pytest.mark.parametrize("policy", ["catch_up", "drop_new"])
+    def test_together_they_keep_to_the_cap(self, policy: str) -> None:
+        """What does not fit as one piece is offered one by one."""
+        with Rig(max_queue_bytes=CAP) as rig:
+            stream = rig.stream(tiny=True, policy=policy)
+            for n in range(200):
+                rig.publish(f"{n}-".ljust(100, "x"))
+                if rig.engine.queued_bytes(stream.handle) < CAP - 1000:
+                    rig.step()
+            rig.step(20)
+            assert CAP - 200 < rig.engine.queued_bytes(stream.handle) <= CAP
+            rig.settle()
+            assert numbers(stream.data)[:20] == list(range(20))
+
     def test_a_round_is_bounded_so_that_a_live_queue_stays_below_its_cap(self) -> None:
         with Rig(max_queue_bytes=CAP) as rig:
             stream = rig.stream()

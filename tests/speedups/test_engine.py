@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.speedups.support.machine import EngineMachine
 
 
@@ -9,5 +11,10 @@ class TwoPumps(EngineMachine):
     pumps = 2
 
 
+class Faulty(EngineMachine):
+    faults = True
+
+
 TestEngineWithOnePump = EngineMachine.TestCase
 TestEngineWithTwoPumps = TwoPumps.TestCase
+TestEngineWithFaults = pytest.mark.faults(Faulty.TestCase)

@@ -157,6 +157,16 @@ class TestReset:
             else:
                 assert stream.data == [f"{n}" for n in range(position + 1, 11)]
 
+    def test_it_goes_on_at_the_oldest_entry_when_nothing_of_its_own_was_lost(self) -> None:
+        with Rig(log_events=4) as rig:
+            for n in range(1, 8):
+                rig.publish(f"{n}", channels=["own" if n == 4 else "other"])
+                rig.step()
+            assert rig.engine.tail == 4
+            stream = rig.stream(channels=["own"], everyone=False, position=0)
+            rig.settle()
+            assert stream.data == ["4"]
+
     def test_a_client_of_another_epoch(self) -> None:
         with Rig() as rig:
             rig.publish("before")

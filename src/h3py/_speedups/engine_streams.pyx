@@ -1,4 +1,4 @@
-"""Connections of an engine: watched, parked, ended; what can be seen of one.
+"""Connections of an engine: watched, parked, ended.
 
 Every method may be called from any thread, holds the GIL and waits for nothing.
 """

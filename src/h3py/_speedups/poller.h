@@ -115,6 +115,7 @@ static inline void poller_wake(Poller *poller) {
 
 #else
 #include <sys/event.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 
 typedef struct {
@@ -171,6 +172,10 @@ static inline int poller_change(Poller *poller, int fd, int before, int interest
     return error;
 }
 static inline int poller_add(Poller *poller, int fd, int interest, uint64_t handle) {
+#ifdef SO_NOSIGPIPE
+    int on = 1; /* here a send cannot ask for it by a flag */
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
     return poller_change(poller, fd, 0, interest, handle);
 }
 static inline void poller_remove(Poller *poller, int fd, int before) {

@@ -195,7 +195,7 @@ cdef Conn* victim_of(Pump* pump, uint64_t tail) noexcept nogil:
     cdef Conn* victim = NULL
     cdef Conn* conn
     cdef Block* first
-    cdef uint64_t oldest = UINT64_MAX
+    cdef uint64_t oldest = UINT64_MAX, sequence
     cdef size_t most = 0
     cdef uint32_t i
     for i in range(pump.conn_count):
@@ -203,11 +203,15 @@ cdef Conn* victim_of(Pump* pump, uint64_t tail) noexcept nogil:
         if conn.phase == PHASE_GONE or conn.queue.count == 0 or conn.traits & TRAIT_INDIRECT:
             continue
         first = queue_entry(&conn.queue, 0)[0]
-        if first.sequence >= tail and first.events == 1:
+        if first == pump.heartbeat or first == pump.last_chunk or (
+            first.sequence >= tail and first.events == 1
+        ):
             continue
-        if first.sequence < oldest or (first.sequence == oldest and conn.queue.bytes > most):
+        # What was sent to it alone has no place in the log: as old as the log's oldest.
+        sequence = first.sequence if first.sequence else tail
+        if sequence < oldest or (sequence == oldest and conn.queue.bytes > most):
             victim = conn
-            oldest = first.sequence
+            oldest = sequence
             most = conn.queue.bytes
     return victim
 

@@ -9,6 +9,7 @@ policy that drops (and then it was counted), or the stream's end.
 
 from __future__ import annotations
 
+import errno
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from h3py._speedups.block import plan_fault
 from h3py._speedups.format import SSEEvent
 from h3py.close_reason import CloseReason
 from h3py.errors import BackpressureDetected, BufferFull, ConnectionClosed
@@ -92,6 +94,8 @@ class EngineMachine(RuleBasedStateMachine):
     """Rules: what an application, clients and time do to an engine."""
 
     pumps = 1
+    faults = False
+    """Sends that fail or are short, and allocations that fail in a pump."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,6 +252,37 @@ class EngineMachine(RuleBasedStateMachine):
             # An end that has begun may be cut now.
             model.cut = model.cut or model.ending
 
+    @precondition(lambda self: self.faults)
+    @rule(
+        times=st.integers(1, 3),
+        error=st.sampled_from([errno.EINTR, errno.EAGAIN]),
+        most=st.sampled_from([0, 40, 500]),
+    )
+    def disturbed_sends(self, times: int, error: int, most: int) -> None:
+        plan_fault("send", times=times, error=error, max_bytes=most)
+
+    @precondition(lambda self: self.faults)
+    @rule(error=st.sampled_from([errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT]))
+    def a_send_loses_its_peer(self, error: int) -> None:
+        plan_fault("send", error=error)
+        self.some_may_end()
+
+    @precondition(lambda self: self.faults)
+    @rule(after=st.integers(1, 6))
+    def no_memory_in_a_round(self, after: int) -> None:
+        plan_fault("malloc", after=after)
+        self.rig.engine.step()
+        plan_fault("malloc", after=0)
+        self.some_may_end()
+
+    def some_may_end(self) -> None:
+        """After a round in which something failed: whose stream it was has ended."""
+        self.rig.step(2)
+        plan_fault("send", after=0)
+        for model in self.streams:
+            if model.stream.closed_as is not None:
+                model.ending = model.cut = True
+
     # -- what must hold ----------------------------------------------------------------
 
     @invariant()
@@ -264,6 +299,8 @@ class EngineMachine(RuleBasedStateMachine):
                 assert info["queued_bytes"] <= 2 * max(CAP, 5200) + 300
 
     def teardown(self) -> None:
+        if self.faults:
+            plan_fault("send", after=0)
         try:
             self.rig.settle()
             for model in self.streams:
