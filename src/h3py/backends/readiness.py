@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 
 # The most descriptors reported by one wait.
 BATCH = 256
@@ -24,6 +25,8 @@ if sys.platform == "linux":
         """Descriptors waited for, by ``epoll``."""
 
         def __init__(self) -> None:
+            # Reentrant, because a signal handler that wakes may interrupt ``close``.
+            self._wake_lock = threading.RLock()
             self._epoll = select.epoll()
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._epoll.register(self._wake_read, select.EPOLLIN)
@@ -68,17 +71,22 @@ if sys.platform == "linux":
 
         def wake(self) -> None:
             """Let ``wait`` return; from any thread, and from a signal handler."""
-            try:
-                os.write(self._wake_write, b"\0")
-            except (BlockingIOError, OSError):
-                return  # full: it will wake anyway. Closed: nobody waits any more.
+            with self._wake_lock:
+                if self._wake_write < 0:
+                    return  # closed: nobody waits any more
+                try:
+                    os.write(self._wake_write, b"\0")
+                except BlockingIOError:
+                    return  # full: it will wake anyway
 
         def close(self) -> None:
             """Give the descriptors back."""
             self._epoll.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            self._wake_read = self._wake_write = -1
+            with self._wake_lock:
+                pipe = self._wake_read, self._wake_write
+                self._wake_read = self._wake_write = -1
+                for fd in pipe:
+                    os.close(fd)
 
 else:
 
@@ -86,6 +94,8 @@ else:
         """Descriptors waited for, by ``kqueue``."""
 
         def __init__(self) -> None:
+            # Reentrant, because a signal handler that wakes may interrupt ``close``.
+            self._wake_lock = threading.RLock()
             self._kqueue = select.kqueue()
             self._wake_read, self._wake_write = os.pipe()
             os.set_blocking(self._wake_read, False)
@@ -128,14 +138,19 @@ else:
 
         def wake(self) -> None:
             """Let ``wait`` return; from any thread, and from a signal handler."""
-            try:
-                os.write(self._wake_write, b"\0")
-            except (BlockingIOError, OSError):
-                return  # full: it will wake anyway. Closed: nobody waits any more.
+            with self._wake_lock:
+                if self._wake_write < 0:
+                    return  # closed: nobody waits any more
+                try:
+                    os.write(self._wake_write, b"\0")
+                except BlockingIOError:
+                    return  # full: it will wake anyway
 
         def close(self) -> None:
             """Give the descriptors back."""
             self._kqueue.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            self._wake_read = self._wake_write = -1
+            with self._wake_lock:
+                pipe = self._wake_read, self._wake_write
+                self._wake_read = self._wake_write = -1
+                for fd in pipe:
+                    os.close(fd)

@@ -6,7 +6,8 @@ or slow client holds no thread; a parked stream holds none either.
 
 A connection is the reader's while it is being read, and a worker's from the
 complete request to the end of its answer; then the worker arms its descriptor
-again, which is all it takes to give it back. It is never in two hands.
+again, which is all it takes to give it back. It is never in two hands: who is in
+``_reading`` is armed, and both are changed as one, under a lock.
 
 "Blocking" is ``poll(2)`` with a deadline on a non-blocking socket.
 """
@@ -58,6 +59,8 @@ class ThreadServer(Server):
         self.workers = WorkerPool(options, self.now)
         self._stop_asked = False  # a plain name: signal handlers set it
         self._reading: dict[int, ThreadConversation] = {}
+        self._hands = threading.Lock()  # a connection passes from a worker to the reader, or ends
+        self._ended = False
         self._paused_until = 0.0
 
     def shutdown(self) -> None:
@@ -111,8 +114,11 @@ class ThreadServer(Server):
         self.workers.stop()
         for stream in tuple(self.driven):
             stream.abandon(CloseReason.SHUTDOWN)
+        with self._hands:
+            self._ended = True  # from here on nobody waits: a worker that comes back closes
         for conversation in tuple(self.conversations):
-            if conversation.wire.fd in self._reading:
+            assert isinstance(conversation, ThreadConversation)
+            if self.taken_from_reading(conversation):
                 conversation.abort()
             else:
                 conversation.wire.shut_down()  # a worker is still at it: its client is told
@@ -143,13 +149,18 @@ class ThreadServer(Server):
     def read(self, conversation: ThreadConversation, *, write: bool = False) -> None:
         """Wait for a connection's next bytes; from the reading thread, or the worker it leaves."""
         fd = conversation.wire.fd
-        self._reading[fd] = conversation
-        try:
-            self.readiness.arm(fd, write=write)
-        except OSError:
-            # No memory in the kernel to wait for one more: this one ends, the others go on.
-            _log.exception("a connection cannot be waited for")
-            del self._reading[fd]
+        with self._hands:
+            armed = not self._ended
+            if armed:
+                self._reading[fd] = conversation
+                try:
+                    self.readiness.arm(fd, write=write)
+                except OSError:
+                    # No memory in the kernel to wait for one more: it ends, the others go on.
+                    _log.exception("a connection cannot be waited for")
+                    del self._reading[fd]
+                    armed = False
+        if not armed:
             conversation.abort()
 
     def _ready(self, fd: int) -> None:
@@ -166,8 +177,14 @@ class ThreadServer(Server):
             conversation.stop()
 
     def taken_from_reading(self, conversation: ThreadConversation) -> bool:
-        """Whether the connection was the reader's; it is not any more."""
-        return self._reading.pop(conversation.wire.fd, None) is not None
+        """Whether the connection was the reader's; it is not any more, and not waited for."""
+        fd = conversation.wire.fd
+        with self._hands:
+            if self._reading.get(fd) is not conversation:
+                return False
+            del self._reading[fd]
+            self.readiness.forget(fd)
+        return True
 
 
 class ThreadConversation(Conversation):
@@ -221,7 +238,6 @@ class ThreadConversation(Conversation):
         """The deadline has passed, while the connection was being read, or a body waited for."""
         super().expire()
         if self.server.taken_from_reading(self):
-            self.server.readiness.forget(self.wire.fd)
             self.answer_error()
             self.finish()
 
@@ -229,7 +245,6 @@ class ThreadConversation(Conversation):
         """The server stops: a connection between requests is closed."""
         super().stop()
         if self.over and self.server.taken_from_reading(self):
-            self.server.readiness.forget(self.wire.fd)
             self.finish()
 
     def refuse(self, request: Request) -> None:

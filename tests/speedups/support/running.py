@@ -144,12 +144,17 @@ class Running:
         ours.setblocking(False)
         theirs.setblocking(False)
         client = Client(theirs)
-        client.handle = self.engine.adopt(
-            ours.fileno(), client, WriteQueue(chunked=True), chunked=True
-        )
+        try:
+            client.handle = self.engine.adopt(
+                ours.fileno(), client, WriteQueue(chunked=True), chunked=True
+            )
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
         ours.detach()
-        self.engine.subscribe(client.handle, **{"policy": "catch_up", **terms})
         self.clients.append(client)
+        self.engine.subscribe(client.handle, **{"policy": "catch_up", **terms})
         self._selector.register(theirs, selectors.EVENT_READ, client)
         return client
 
