@@ -33,6 +33,7 @@ from h3py.errors import (
     WriterClosed,
 )
 from h3py.http import Headers, Response
+from h3py.manager import ConnectionInfo, ManagerOptions, MemoryBroker, SSEManager, Subscription
 from h3py.options import Limits, ServeOptions
 from h3py.serving import running, serve, serve_trio
 from h3py.sse import AsyncSSEWriter, SSEWriter, StreamContext, StreamStart
@@ -50,6 +51,7 @@ __all__ = [
     "ConfigError",
     "Connection",
     "ConnectionClosed",
+    "ConnectionInfo",
     "ConnectionLost",
     "ConnectionState",
     "EventParser",
@@ -61,6 +63,8 @@ __all__ = [
     "Headers",
     "Limits",
     "ManagerClosed",
+    "ManagerOptions",
+    "MemoryBroker",
     "NotStreamingMode",
     "ReceivedEvent",
     "RequestError",
@@ -69,12 +73,14 @@ __all__ = [
     "SSEAlreadyStarted",
     "SSEError",
     "SSEEvent",
+    "SSEManager",
     "SSEWriter",
     "ServeOptions",
     "Server",
     "StaticFiles",
     "StreamContext",
     "StreamStart",
+    "Subscription",
     "ThreadConnection",
     "TrioConnection",
     "WriteError",

@@ -86,12 +86,13 @@ class BaseConnection:
         """The descriptor, or -1 once it was closed or given away."""
         return self.wire.fd
 
-    def begin_stream(self, head: bytes, *, chunked: bool) -> None:
+    def begin_stream(self, head: bytes, *, chunked: bool, send: bool = True) -> None:
         """Send the head of a streamed response now, and go to STREAMING.
 
         Args:
             head: The status line and headers, ready to send.
             chunked: Whether chunks are framed for HTTP/1.1 (RFC 9112 section 7.1).
+            send: False only queues the head: it leaves with what comes next.
 
         Raises:
             ConnectionClosed: Not in INIT, or the peer has gone.
@@ -102,7 +103,8 @@ class BaseConnection:
         self.chunked = chunked
         self.state = ConnectionState.STREAMING
         self.queue.append_end(head)  # the limits are for events
-        self.flush()
+        if send:
+            self.flush()
 
     def write_chunk_nowait(self, data: bytes | bytearray | memoryview) -> None:
         """Queue one chunk of the stream; it leaves when the buffer fills, or on ``flush``.

@@ -38,7 +38,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("request_line_bytes", "header_count", "header_bytes", "body_bytes"):
-            _require_integer(name, getattr(self, name), minimum=0 if name == "body_bytes" else 1)
+            require_integer(name, getattr(self, name), minimum=0 if name == "body_bytes" else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,15 +159,15 @@ class ServeOptions:
             raise ConfigError(f"limits must be a Limits, not {type(self.limits).__name__}")
         _require_networks(self.trusted_proxies)
         for name in _POSITIVE:
-            _require_integer(name, getattr(self, name), minimum=1)
+            require_integer(name, getattr(self, name), minimum=1)
         for name in _POSITIVE_OR_NONE:
             if getattr(self, name) is not None:
-                _require_integer(name, getattr(self, name), minimum=1)
+                require_integer(name, getattr(self, name), minimum=1)
         for name in _SECONDS:
-            _require_seconds(name, getattr(self, name))
+            require_seconds(name, getattr(self, name))
         for name in _SECONDS_OR_NONE:
             if getattr(self, name) is not None:
-                _require_seconds(name, getattr(self, name))
+                require_seconds(name, getattr(self, name))
 
     @classmethod
     def build(cls, options: ServeOptions | None, changes: dict[str, Any]) -> ServeOptions:
@@ -205,7 +205,7 @@ def _integer(name: str, value: object) -> int:
     return value
 
 
-def _require_integer(name: str, value: object, *, minimum: int) -> None:
+def require_integer(name: str, value: object, *, minimum: int) -> None:
     if _integer(name, value) < minimum:
         raise ConfigError(f"{name} must be at least {minimum}, not {value}")
 
@@ -221,7 +221,7 @@ def _require_networks(value: object) -> None:
             raise ConfigError(f"trusted_proxies: {item!r} is not a network: {error}") from error
 
 
-def _require_seconds(name: str, value: object) -> None:
+def require_seconds(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} must be a number of seconds, not {value!r}")
     if not 0 <= value < 1e9:  # also refuses NaN

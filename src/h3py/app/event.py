@@ -51,7 +51,9 @@ from h3py.errors import (
 from h3py.http import Request, Response
 
 if TYPE_CHECKING:
+    from h3py.app.functions import Attachable
     from h3py.sse import StreamStart
+    from h3py.sse.host import StreamHome
 
 NO_PARAMS: Mapping[str, str] = MultiMap()
 
@@ -80,11 +82,13 @@ class H3Event(RequestView):
         principal: What the route's ``authorize`` returned; None without one.
         stream: The stream, once `start_sse` has begun it.
         error: What the handler raised after its stream had begun.
+        subscription: What a manager's ``subscribe`` made of this event, for the handler to
+            return.
     """
 
     __slots__ = (
         "_can_await", "_context", "_done", "_headers", "_response", "_status", "_stream_callback",
-        "error", "principal", "stream",
+        "error", "principal", "stream", "subscription",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +103,7 @@ class H3Event(RequestView):
         self.principal: Any = None
         self.stream: StreamStart | None = None
         self.error: Exception | None = None
+        self.subscription: Attachable | None = None
         self._can_await = can_await
         self._context: Context = copy_context()
         self._status: int | None = None
@@ -307,10 +312,21 @@ class H3Event(RequestView):
             SSEAlreadyStarted: The stream has begun already.
             ResponseAlreadySent: A plain response was decided.
         """
-        self._require_open("start_sse")
-        headers = [field for field in self._headers or () if field[0] != CONTENT_TYPE]
-        self.stream = self._exchange.start_sse(self._status or 200, headers)
+        self.stream = self._exchange.start_sse(*self._stream_head("start_sse"))
         return self.stream
+
+    def park_sse(self, home: StreamHome) -> StreamStart:
+        """As `start_sse`, for a stream that ``home`` serves from its beginning.
+
+        For those who attach streams to an engine: the caller parks it at once.
+        """
+        self.stream = self._exchange.park_sse(*self._stream_head("subscribe"), home)
+        return self.stream
+
+    def _stream_head(self, what: str) -> tuple[int, list[tuple[str, str]]]:
+        self._require_open(what)
+        headers = [field for field in self._headers or () if field[0] != CONTENT_TYPE]
+        return self._status or 200, headers
 
     def set_stream_callback(
         self, callback: Callable[..., Any], *, context: bool = False, user_data: Any = None

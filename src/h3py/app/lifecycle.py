@@ -58,7 +58,7 @@ from h3py.app.functions import Kind, describe, is_stream
 from h3py.app.response import PLAIN_VALUES, error_response, to_response
 from h3py.app.streaming import run_stream
 from h3py.backends.steps import Await, Exchange, Step
-from h3py.errors import HTTPError, RequestError, ResponseAlreadySent, SSEAlreadyStarted
+from h3py.errors import ConfigError, HTTPError, RequestError, ResponseAlreadySent, SSEAlreadyStarted
 from h3py.http import Request, Response
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _conclude(value: Any, event: H3Event) -> Generator[Step, Any, Result]:
     if value.__class__ not in PLAIN_VALUES and isawaitable(value):
         # A plain function around an async one: `check` cannot see into it.
         value = yield await_in(event, _itself, value)
+    if event.subscription is not None and value is not event.subscription:
+        raise ConfigError("the handler made a subscription and did not return it")
     if event.stream is not None:
         if value is None or value is event.stream:
             return _BEGUN

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from h3py.backends.conversation import Conversation
     from h3py.backends.server import Server
+    from h3py.sse.host import StreamHome
 
 # Clients that lost their streams together are not to come back together.
 RETRY_JITTER = 0.2
@@ -73,41 +74,69 @@ class BaseExchange:
             ConnectionClosed: The client has gone.
             ValueError: A header that cannot be sent.
         """
-        conversation = self.conversation
-        request = self.request
-        server = conversation.server
-        head = encode_stream_head(
-            status, headers, version=request.version, date=http_date(time.time())
-        )
+        server = self.server
+        head = self._head(status, headers)
         server.admit_stream()
         try:
             driver = self.claim_driver()
         except BaseException:
             server.stream_refused()
             raise
-        connection = self.make_connection()
+        stream = self._take_over(driver)
+        server.watch(stream)
+        if self._begin(stream, head, send=True):
+            server.wake_driver(driver)  # it would wait to write, and never learn of the end
+        return StreamStart(stream)
+
+    def park_sse(
+        self, status: int, headers: Iterable[tuple[str, str]], home: StreamHome
+    ) -> StreamStart:
+        """Begin a stream that nobody will drive: its head waits for the first events.
+
+        The caller parks it at once. Raises as ``start_sse``.
+        """
+        head = self._head(status, headers)
+        self.server.admit_stream()
+        stream = self._take_over(None)
+        stream.home = home
+        self._begin(stream, head, send=False)
+        return StreamStart(stream)
+
+    def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+        return encode_stream_head(
+            status, headers, version=self.request.version, date=http_date(time.time())
+        )
+
+    def _take_over(self, driver: Any) -> Stream:
+        """The connection is the stream's from here on; it was admitted."""
+        conversation = self.conversation
+        request = self.request
         stream = Stream(
-            server,
-            connection,  # type: ignore[arg-type]  # one of the two kinds, by backend and thread
+            conversation.server,
+            self.make_connection(),  # type: ignore[arg-type]  # of the kind that this thread needs
             label=f"{request.method} {request.path}",
             last_event_id=request.headers.get("last-event-id"),
             driver=driver,
         )
         conversation.stream = stream
         conversation.stop_reading()
-        server.watch(stream)
+        return stream
+
+    def _begin(self, stream: Stream, head: bytes, *, send: bool) -> bool:
+        """Send or queue the head; True: that was all, and the stream has ended (HEAD)."""
+        connection = stream.connection
+        assert connection is not None
         try:
-            if request.method == "HEAD":
+            if self.request.method == "HEAD":
                 connection.begin_stream(head, chunked=False)
                 stream.finish(CloseReason.HANDLER_DONE)
-                server.wake_driver(driver)  # it would wait to write, and never learn of the end
-            else:
-                chunked = request.version >= HTTP_11
-                head += opening(server.options.retry_ms, chunked=chunked)
-                connection.begin_stream(head, chunked=chunked)
+                return True
+            chunked = self.request.version >= HTTP_11
+            head += opening(self.server.options.retry_ms, chunked=chunked)
+            connection.begin_stream(head, chunked=chunked, send=send)
         except (ConnectionClosed, WriteError):
             stream.end(CloseReason.CLIENT_CLOSED)
-        return StreamStart(stream)
+        return False
 
     @property
     def cleanup_timeout_s(self) -> float:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from h3py._speedups.engine import Engine
+from h3py._speedups.engine import Engine, Report
 from h3py._speedups.write_queue import WriteQueue
 from h3py.backends.callbacks import CallbackThread, is_async
 from h3py.backends.listeners import connection_limit, url_of
@@ -29,8 +29,15 @@ from h3py.backends.liveness import look_after
 from h3py.backends.tls_parking import TLSParking
 from h3py.close_reason import CloseReason
 from h3py.connection import ConnectionState
-from h3py.errors import AllocationError, ConfigError, ConnectionClosed, HTTPError, WriteError
-from h3py.sse.host import Callback, StreamState
+from h3py.errors import (
+    AllocationError,
+    ConfigError,
+    ConnectionClosed,
+    HTTPError,
+    ManagerClosed,
+    WriteError,
+)
+from h3py.sse.host import Callback, StreamHome, StreamHub, StreamState
 from h3py.sse.stream import Stream
 from h3py.wire import TLSWire
 
@@ -87,6 +94,8 @@ class Server:
         self.listeners: list[socket.socket] = []
         self.addresses: list[Any] = []
         self.url = ""
+        # Engines of managers that streams of this server are parked in.
+        self.hubs: set[StreamHub] = set()
         self.conversations: set[Conversation] = set()
         self.driven: set[Stream] = set()
         self.open_connections = 0
@@ -164,12 +173,17 @@ class Server:
         for stream in driven:
             stream.end(CloseReason.SHUTDOWN)
         self.engine.close_all(CloseReason.SHUTDOWN.code)
+        for hub in tuple(self.hubs):
+            hub.drain(self, (), 0.0, self.options.drain_timeout_s)
 
     def end_engine(self) -> None:
         """Join the pumps; what is still open is cut. Blocks; ``take_last_reports`` follows."""
         if self.tls_parking is not None:
             self.tls_parking.stop()
         self.engine.shut_down()
+        for hub in tuple(self.hubs):
+            self.hubs.discard(hub)
+            hub.leave(self)
 
     # -- connections -----------------------------------------------------------
 
@@ -249,7 +263,7 @@ class Server:
             stream.end(CloseReason.SHUTDOWN)
 
     def adopt(self, stream: Stream) -> None:
-        """Move a driven stream to the engine; on failure nothing has moved."""
+        """Move a driven stream to its engine; on failure nothing has moved."""
         connection = stream.connection
         assert connection is not None
         wire = connection.wire
@@ -258,23 +272,44 @@ class Server:
         connection.state = ConnectionState.CLOSING
         wire.stop_sending(connection.queue)
         try:
+            if stream.home is not None:
+                self._leave_for(stream.home)
+                if stream.handle:
+                    # Two engines must not know one descriptor: either may close it.
+                    self.engine.unwatch(stream.handle)
+                    stream.handle = 0
             if wire.tls:
                 self.park_tls(stream)
             else:
-                stream.handle = self.engine.adopt(
+                stream.handle = self.engine_of(stream).adopt(
                     wire.fd,
                     stream,
                     connection.queue,
                     chunked=connection.chunked,
                     handle=stream.handle,
+                    **({} if stream.home is None else stream.home.terms),
                 )
                 wire.detach()
         except BaseException:
             connection.state = ConnectionState.STREAMING
             wire.stopped = False
+            if stream.handle == 0 and stream in self.driven:
+                stream.handle = self.engine.watch(wire.fd, stream, discard=not wire.tls)
             raise
         with self._lock:
             self.driven.discard(stream)
+
+    def engine_of(self, stream: Stream) -> Engine:
+        """The engine that a stream is, or will be, parked in."""
+        return self.engine if stream.home is None else stream.home.engine
+
+    def _leave_for(self, home: StreamHome) -> None:
+        with self._lock:
+            if self.stopping:
+                raise ManagerClosed("the server is stopping")
+            if home.hub not in self.hubs:
+                home.hub.enter(self)
+                self.hubs.add(home.hub)
 
     def park_tls(self, stream: Stream) -> None:
         """Move a stream under TLS: the engine queues, one thread for all of them encrypts."""
@@ -304,15 +339,16 @@ class Server:
 
     def send_parked(self, stream: Stream, piece: SSEEvent | bytes) -> None:
         """Queue one piece on a parked stream."""
-        self.engine.send(stream.handle, piece)
+        self.engine_of(stream).send(stream.handle, piece)
 
     def close_parked(self, stream: Stream, reason: CloseReason) -> bool:
         """End a parked stream; False if it was ending already."""
-        return self.engine.close(stream.handle, reason.code, flush=reason not in ABRUPT)
+        flush = reason not in ABRUPT
+        return self.engine_of(stream).close(stream.handle, reason.code, flush=flush)
 
     def queued_parked(self, stream: Stream) -> int:
         """Unsent bytes of a parked stream."""
-        return self.engine.queued_bytes(stream.handle)
+        return self.engine_of(stream).queued_bytes(stream.handle)
 
     def stream_ended(self, stream: Stream) -> None:
         """The one notice of a stream's end: counters, the log, the application's callbacks."""
@@ -352,24 +388,28 @@ class Server:
         """
         reports = self.engine.reports()
         for report in reports:
-            stream = report.owner
-            if report.kind == "data":
-                assert self.tls_parking is not None
-                self.tls_parking.wanted(report.handle)
-            elif report.kind == "closed":
-                # A descriptor without a stream is one that only waited to be closed gently.
-                if stream is not None:
-                    stream.ended_in_engine(report.reason)
-                if self.tls_parking is None or not self.tls_parking.closed(report.handle):
-                    self.connection_gone()
-            elif report.kind == "hangup":
-                if stream.state is StreamState.DRIVEN:
-                    stream.end(_reason(report.reason))
-            elif report.kind == "space":
-                stream.space_again()
-            elif report.kind == "slow" and stream is not None:
-                self.found_slow(stream)
+            self.take_report(report)
         return bool(reports)
+
+    def take_report(self, report: Report) -> None:
+        """Handle what an engine tells of one of this server's connections; from any thread."""
+        stream = report.owner
+        if report.kind == "data":
+            assert self.tls_parking is not None
+            self.tls_parking.wanted(stream)
+        elif report.kind == "closed":
+            # A descriptor without a stream is one that only waited to be closed gently.
+            if stream is not None:
+                stream.ended_in_engine(report.reason)
+            if self.tls_parking is None or not self.tls_parking.closed(stream):
+                self.connection_gone()
+        elif report.kind == "hangup":
+            if stream.state is StreamState.DRIVEN:
+                stream.end(_reason(report.reason))
+        elif report.kind == "space":
+            stream.space_again()
+        elif report.kind == "slow" and stream is not None:
+            self.found_slow(stream)
 
     def take_last_reports(self) -> None:
         """Handle all that is left to tell: the pumps have ended."""

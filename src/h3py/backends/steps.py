@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from h3py.http import Request, Response
     from h3py.sse import StreamStart
+    from h3py.sse.host import StreamHome
 
 
 class Call(NamedTuple):
@@ -66,6 +67,11 @@ class Exchange(Protocol):
 
     def start_sse(self, status: int, headers: Iterable[tuple[str, str]]) -> StreamStart:
         """Write the head of a stream now. The caller has checked that nothing was sent."""
+
+    def park_sse(
+        self, status: int, headers: Iterable[tuple[str, str]], home: StreamHome
+    ) -> StreamStart:
+        """Begin a stream that is parked at once, elsewhere, without anybody driving it."""
 
     def drive_here(self, start: StreamStart) -> None:
         """The calling task or thread writes the stream from now on."""

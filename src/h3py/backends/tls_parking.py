@@ -23,6 +23,7 @@ from h3py.errors import AllocationError, ConnectionClosed, WriteError
 from h3py.wire import RECORD_BYTES, TLSWire
 
 if TYPE_CHECKING:
+    from h3py._speedups.engine import Engine
     from h3py.backends.server import Server
     from h3py.sse.stream import Stream
 
@@ -32,26 +33,29 @@ STOP_WAIT_S = 5.0
 class ParkedTLS:
     """One parked stream under TLS."""
 
-    __slots__ = ("chunked", "discarded", "handle", "wire")
+    __slots__ = ("discarded", "engine", "handle", "stream", "wire")
 
-    def __init__(self, wire: TLSWire, handle: int, *, chunked: bool) -> None:
+    def __init__(self, wire: TLSWire, stream: Stream, engine: Engine) -> None:
         self.wire = wire
-        self.handle = handle
-        self.chunked = chunked
+        self.stream = stream
+        self.engine = engine
+        self.handle = stream.handle
         self.discarded = 0
 
 
 class TLSParking:
-    """The thread, and the streams it serves, by handle."""
+    """The thread, and the streams it serves."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._readiness = Readiness()
-        self._parked: dict[int, ParkedTLS] = {}
+        self._parked: dict[Stream, ParkedTLS] = {}
         self._by_fd: dict[int, ParkedTLS] = {}
-        # (what, handle or stream): "new", "data", "closed"; appended by any thread.
-        self._asked: collections.deque[tuple[str, int, ParkedTLS | None]] = collections.deque()
-        self._handles: set[int] = set()
+        # What has happened to which stream: "new", "data", "closed"; appended by any thread.
+        self._asked: collections.deque[tuple[str, Stream, ParkedTLS | None]] = collections.deque()
+        self._adopted: set[Stream] = set()
+        # Closed before this thread was told that they exist.
+        self._closed_early: set[Stream] = set()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="h3py-tls", daemon=True)
         self._thread.start()
@@ -62,25 +66,29 @@ class TLSParking:
         assert connection is not None
         wire = connection.wire
         assert isinstance(wire, TLSWire)
-        engine = self._server.engine
-        stream.handle = engine.adopt(
-            -1, stream, connection.queue, chunked=connection.chunked, handle=stream.handle,
-            indirect=True,
-        )  # fmt: skip
-        self._handles.add(stream.handle)
-        parked = ParkedTLS(wire, stream.handle, chunked=connection.chunked)
-        self._ask("new", stream.handle, parked)
+        engine = self._server.engine_of(stream)
+        # Before its reports can come, and from any thread.
+        self._adopted.add(stream)
+        try:
+            stream.handle = engine.adopt(
+                -1, stream, connection.queue, chunked=connection.chunked, handle=stream.handle,
+                indirect=True, **({} if stream.home is None else stream.home.terms),
+            )  # fmt: skip
+        except BaseException:
+            self._adopted.discard(stream)
+            raise
+        self._ask("new", stream, ParkedTLS(wire, stream, engine))
 
-    def wanted(self, handle: int) -> None:
-        """The engine has bytes for this stream."""
-        self._ask("data", handle, None)
+    def wanted(self, stream: Stream) -> None:
+        """Its engine has bytes for this stream."""
+        self._ask("data", stream, None)
 
-    def closed(self, handle: int) -> bool:
-        """The engine has closed this stream; False if it is none of ours."""
-        if handle not in self._handles:
+    def closed(self, stream: Stream | None) -> bool:
+        """Its engine has closed this stream; False if it is none of ours."""
+        if stream is None or stream not in self._adopted:
             return False
-        self._handles.discard(handle)
-        self._ask("closed", handle, None)
+        self._adopted.discard(stream)
+        self._ask("closed", stream, None)
         return True
 
     def stop(self) -> None:
@@ -90,8 +98,8 @@ class TLSParking:
         if threading.current_thread() is not self._thread:
             self._thread.join(STOP_WAIT_S)
 
-    def _ask(self, what: str, handle: int, parked: ParkedTLS | None) -> None:
-        self._asked.append((what, handle, parked))
+    def _ask(self, what: str, stream: Stream, parked: ParkedTLS | None) -> None:
+        self._asked.append((what, stream, parked))
         self._readiness.wake()
 
     # -- in the thread ---------------------------------------------------------
@@ -103,15 +111,21 @@ class TLSParking:
                 if parked is not None:
                     self._serve(parked)
             while self._asked:
-                what, handle, new = self._asked.popleft()
+                what, stream, new = self._asked.popleft()
                 if new is not None:
-                    self._parked[handle] = self._by_fd[new.wire.fd] = new
-                    self._serve(new)
-                elif (parked := self._parked.get(handle)) is not None:
+                    self._parked[stream] = self._by_fd[new.wire.fd] = new
+                    if stream in self._closed_early:
+                        self._closed_early.discard(stream)
+                        self._end(new)
+                    else:
+                        self._serve(new)
+                elif (parked := self._parked.get(stream)) is not None:
                     if what == "closed":
                         self._end(parked)
                     else:
                         self._serve(parked)
+                elif what == "closed":
+                    self._closed_early.add(stream)
         for parked in tuple(self._parked.values()):
             self._forget(parked)
             parked.wire.close()
@@ -126,16 +140,16 @@ class TLSParking:
         except (ConnectionClosed, WriteError):
             sent, alive = True, False
         if not alive:
-            self._server.engine.close(parked.handle, CloseReason.CLIENT_CLOSED.code, flush=False)
+            parked.engine.close(parked.handle, CloseReason.CLIENT_CLOSED.code, flush=False)
         elif parked.discarded > self._server.options.max_discard_bytes:
-            self._server.engine.close(parked.handle, CloseReason.LIMIT.code, flush=False)
+            parked.engine.close(parked.handle, CloseReason.LIMIT.code, flush=False)
         else:
             self._readiness.arm(parked.wire.fd, read=True, write=not sent)
 
     def _send(self, parked: ParkedTLS) -> bool:
         """True when nothing is left to send."""
         while parked.wire.send_bytes(b""):
-            data = self._server.engine.take(parked.handle, RECORD_BYTES)
+            data = parked.engine.take(parked.handle, RECORD_BYTES)
             if not data:
                 return True
             parked.wire.send_bytes(data)
@@ -165,6 +179,6 @@ class TLSParking:
             self._server.connection_gone()
 
     def _forget(self, parked: ParkedTLS) -> None:
-        self._parked.pop(parked.handle, None)
+        self._parked.pop(parked.stream, None)
         self._by_fd.pop(parked.wire.fd, None)
         self._readiness.forget(parked.wire.fd)

@@ -1,19 +1,21 @@
 """What a stream is to the server that carries it, and the server to a stream.
 
-Types alone: the states of a stream, what is called at its end, and the verbs
-that a host (a server, or a test kit's own) brings.
+Types alone: the states of a stream, what is called at its end, the verbs that a
+host (a server, or a test kit's own) brings, and the home that a parked stream may
+have elsewhere.
 """
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from h3py.close_reason import CloseReason
 
 if TYPE_CHECKING:
+    from h3py._speedups.engine import Engine
     from h3py._speedups.format import SSEEvent
     from h3py.sse.stream import Stream
 
@@ -27,6 +29,44 @@ class StreamState(Enum):
     DRIVEN = "driven"
     PARKED = "parked"
     ENDED = "ended"
+
+
+class StreamHome(Protocol):
+    """Where a stream is parked, if not with the server that carries it: at a manager's engine.
+
+    The server still owns what lies around the stream: its place among the connections and
+    streams, its callbacks, the log line of its end.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that the stream is parked in."""
+
+    @property
+    def hub(self) -> StreamHub:
+        """What owns that engine."""
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What ``Engine.adopt`` is told of this stream: policy, caps, age, lease."""
+
+    def stream_left(self, stream: Stream) -> None:
+        """The stream has ended; told once, before the server's own notice."""
+
+
+class StreamHub(Protocol):
+    """An engine beside the servers', which takes its own reports; to a server that fills it."""
+
+    def enter(self, host: StreamHost) -> None:
+        """This server is about to park its first stream there. ``ManagerClosed``."""
+
+    def drain(
+        self, host: StreamHost, farewells: Sequence[bytes], window_s: float, deadline_s: float
+    ) -> None:
+        """This server stops: its streams get a farewell and end, spread over ``window_s``."""
+
+    def leave(self, host: StreamHost) -> None:
+        """This server has ended: cut what is left of its streams. Blocks until it was told."""
 
 
 class StreamHost(Protocol):

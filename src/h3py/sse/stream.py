@@ -39,7 +39,7 @@ from h3py.errors import (
     WriteError,
     WriterClosed,
 )
-from h3py.sse.host import Callback, StreamHost, StreamState
+from h3py.sse.host import Callback, StreamHome, StreamHost, StreamState
 
 if TYPE_CHECKING:
     from h3py.connection import Connection
@@ -63,6 +63,7 @@ class Stream:
         "driver",
         "event_count",
         "handle",
+        "home",
         "host",
         "idle_since",
         "label",
@@ -87,6 +88,8 @@ class Stream:
         driver: Any = None,
     ) -> None:
         self.host = host
+        # Where it is parked, if not with its host; settled before it parks.
+        self.home: StreamHome | None = None
         self.connection: Connection | None = connection
         self.label = label
         self.last_event_id = last_event_id
@@ -417,4 +420,6 @@ class Stream:
                 return
             self._told = True
         self.space_again()
+        if self.home is not None:
+            self.home.stream_left(self)
         self.host.stream_ended(self)

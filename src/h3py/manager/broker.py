@@ -1,0 +1,126 @@
+"""Brokers: where published events go, and what is kept of them.
+
+A broker hands each event to the engine of its node. ``MemoryBroker`` does that at
+once, and the engine's log is its history. A broker has no thread of its own here;
+its owner is the hub that it was given to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from h3py.errors import ConfigError
+from h3py.options import MIB, require_integer, require_seconds
+
+if TYPE_CHECKING:
+    from h3py._speedups.engine import Engine
+    from h3py._speedups.format import SSEEvent
+
+# Without history the log is only what publishers and pumps have between them.
+_INBOX_EVENTS = 10_000
+_INBOX_BYTES = 64 * MIB
+
+
+class Broker(Protocol):
+    """What a manager asks of a broker."""
+
+    @property
+    def history(self) -> bool:
+        """Whether events are kept for those who come back, and carry ids."""
+
+    @property
+    def one_process(self) -> bool:
+        """Whether every client that can be addressed is connected to this process."""
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """How the engine keeps its log."""
+
+    def publish(
+        self,
+        engine: Engine,
+        event: SSEEvent,
+        *,
+        users: Iterable[str] = (),
+        channels: Iterable[str] = (),
+        clients: Iterable[str] = (),
+        everyone: bool = False,
+        key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> int:
+        """Publish one event; how many streams of this node it goes to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryBroker:
+    """History in this process's memory, for one process.
+
+    The oldest events go when any of the three bounds is reached.
+
+    Args:
+        max_events: Events that are kept; 0: no history, so no ids, no replay and no
+            ``h3py:reset``, and an event may have an id of its own.
+        max_bytes: Bytes of them.
+        max_age_s: Seconds that they are kept.
+
+    Raises:
+        ConfigError: A value out of range.
+    """
+
+    max_events: int = 10_000
+    max_bytes: int = 64 * MIB
+    max_age_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        require_integer("max_events", self.max_events, minimum=0)
+        require_integer("max_bytes", self.max_bytes, minimum=1)
+        require_seconds("max_age_s", self.max_age_s)
+        if not self.max_age_s:
+            raise ConfigError("max_age_s must be above 0; max_events=0 is for no history")
+
+    @property
+    def history(self) -> bool:
+        """Whether events are kept for those who come back, and carry ids."""
+        return self.max_events > 0
+
+    @property
+    def one_process(self) -> bool:
+        """Nobody else hears of what is published here."""
+        return True
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """How the engine keeps its log."""
+        if not self.history:
+            return {"log_events": _INBOX_EVENTS, "log_bytes": _INBOX_BYTES}
+        return {
+            "log_events": self.max_events,
+            "log_bytes": self.max_bytes,
+            "log_age_s": self.max_age_s,
+        }
+
+    def publish(
+        self,
+        engine: Engine,
+        event: SSEEvent,
+        *,
+        users: Iterable[str] = (),
+        channels: Iterable[str] = (),
+        clients: Iterable[str] = (),
+        everyone: bool = False,
+        key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> int:
+        """Publish one event; how many streams it goes to."""
+        return engine.publish(
+            event,
+            users=users,
+            channels=channels,
+            clients=clients,
+            everyone=everyone,
+            key=key,
+            metadata=metadata,
+            with_id=self.history,
+        )[1]

@@ -1,0 +1,93 @@
+"""Presence: telling the application who has come and gone.
+
+Callbacks are plain functions and run one after the other, in the order in which
+things happened, in one thread per manager: they may block, and delay nobody but
+each other. What they raise is logged. Without callbacks there is no thread.
+
+Owner: the manager. ``tell`` from any thread; ``stop`` lets what is queued run, and
+waits for it a bounded time.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Literal
+
+from h3py.app.functions import needs_trio
+from h3py.errors import ConfigError
+
+Happening = Literal["connect", "disconnect", "user_online", "user_offline", "reset"]
+Callback = Callable[..., Any]
+
+# How long a manager that closes waits for callbacks that are still running.
+STOP_WAIT_S = 5.0
+
+_log = logging.getLogger("h3py.manager")
+
+
+class Presence:
+    """The callbacks, and the thread that calls them."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[Happening, list[Callback]] = defaultdict(list)
+        self._waiting: queue.SimpleQueue[tuple[list[Callback], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def add(self, happening: Happening, callback: Callback) -> None:
+        """Have a plain function called from now on.
+
+        Raises:
+            TypeError: It cannot be called.
+            ConfigError: It is async.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_{happening}: {callback!r} cannot be called")
+        if needs_trio(callback):
+            raise ConfigError(
+                f"on_{happening}: give a plain function: it is called in a thread of the manager's"
+            )
+        self._callbacks[happening].append(callback)
+
+    def tell(self, happening: Happening, *args: Any) -> None:
+        """Something has happened: its callbacks are called soon, in the order of these calls."""
+        callbacks = self._callbacks.get(happening)
+        if not callbacks:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._loop, name="h3py-presence", daemon=True
+                )
+                self._thread.start()
+            self._waiting.put((callbacks, args))
+
+    def stop(self) -> None:
+        """Let what is queued run, and end the thread; ``tell`` begins another."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._waiting.put(None)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_WAIT_S)
+
+    def forget_thread(self) -> None:
+        """In a forked child, which has no thread: what the parent had queued is the parent's."""
+        self._lock = threading.Lock()
+        self._waiting = queue.SimpleQueue()
+        self._thread = None
+
+    def _loop(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            callbacks, args = item
+            for callback in tuple(callbacks):
+                try:
+                    callback(*args)
+                except Exception:  # noqa: BLE001  # the application's; logged
+                    _log.exception("a presence callback failed")
