@@ -94,11 +94,13 @@ def has_body(status: int) -> bool:
 
 def asks_close(headers: Iterable[Field]) -> bool:
     """Whether a response's own Connection field ends the connection; the backend then closes."""
-    return any(
-        "close" in (option.strip() for option in value.lower().split(","))
-        for name, value in headers
-        if name.lower() == "connection"
-    )
+    for name, value in headers:
+        # Ten letters, and few other names have as many: this is asked of every response.
+        if len(name) == 10 and name.lower() == "connection":
+            options = [option.strip() for option in value.lower().split(",")]
+            if "close" in options:
+                return True
+    return False
 
 
 def encode_response(
