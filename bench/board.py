@@ -1,7 +1,7 @@
-"""The publisher of the benchmarks: everything it publishes goes to every stream that joined.
+"""The publisher of the benchmarks: a manager, and one thread that publishes through it.
 
-Streams join from any thread; one thread publishes. It speaks to the engine
-itself, as whatever manages subscriptions does.
+Everything goes through the manager's public calls, as in an application: handlers return
+what ``subscribe`` gives them, from any thread; the main thread publishes.
 """
 
 from __future__ import annotations
@@ -9,99 +9,150 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from bench.payload import Stamper, cycle
-from h3py import SSEEvent
+from h3py import H3Event, SSEEvent, SSEManager, Subscription
 
-if TYPE_CHECKING:
-    from h3py import StreamStart
-    from h3py._speedups.engine import Engine
-
+CHANNELS = ("news", "weather")
 COSTS_KEPT = 20_000
-# Flat out: events between two looks at how far the streams are, a tenth of the log by default.
+# Flat out: events between two looks at whether publishers have room and nobody lags, a tenth
+# of the history by default.
 BURST_EVENTS = 1000
 BURST_BYTES = 6 * 1024 * 1024
-PAUSE_S = 0.0005
+LOOK_S = 0.005
+DRAIN_S = 0.5
+
+Targets = Literal["everyone", "users"]
 
 
 class Board:
-    """Who is here, and what is published to them."""
+    """Who is here, and what is published to them.
 
-    engine: Engine
+    Args:
+        manager: Everybody subscribes with it.
+        size: Bytes of an event's data.
+        rate: Events a second; 0: as many as are taken.
+        streams: Begin when so many are there.
+        events: End after so many; 0: never.
+        to: ``"everyone"``, or ``"users"``: each event to one user, all of them in turn.
+    """
 
-    def __init__(self, size: int, rate: float, streams: int) -> None:
+    def __init__(
+        self,
+        manager: SSEManager,
+        *,
+        size: int,
+        rate: float,
+        streams: int,
+        events: int = 0,
+        to: Targets = "everyone",
+    ) -> None:
+        self.manager = manager
         self._size = size
         self._rate = rate
         self._streams = streams
+        self._events = events
+        self._to = to
         self._lock = threading.Lock()
-        self._handles: list[int] = []
+        self._here = 0
         self._everyone = threading.Event()
         self._costs: list[int] = []
+        self._published = 0
 
-    def join(self, stream: StreamStart, user: str) -> None:
-        """Park a stream and subscribe it: to broadcasts, a user and two channels."""
-        stream.park()
-        # The handle is for those who manage subscriptions, as this does.
-        handle = stream._stream.handle
-        self.engine.subscribe(
-            handle, users=(user,), channels=("news", "weather"), policy="catch_up"
-        )
+    def subscribe(self, event: H3Event) -> Subscription:
+        """The stream of a request: a user and two channels. For the handler to return."""
+        subscription = self.manager.subscribe(event, channels=CHANNELS, user_id=event.query["user"])
         with self._lock:
-            self._handles.append(handle)
-            if len(self._handles) == self._streams:
+            self._here += 1
+            if self._here == self._streams:
                 self._everyone.set()
+        return subscription
 
     def publish_until(self, deadline: float) -> None:
-        """Publish from when all are here until the time is over."""
+        """Publish from when all are here until the time is over, or all events are out."""
         self._everyone.wait(deadline - time.monotonic())
-        if self._rate:
+        while time.monotonic() < deadline and self._connected() < self._streams:
+            time.sleep(LOOK_S)  # the last one's stream begins when its handler has returned
+        if self._events:
+            self._publish_all()
+        elif self._rate:
             self._publish_at_rate(deadline)
         else:
             self._publish_flat_out(deadline)
+        time.sleep(max(0.0, deadline - time.monotonic()))
+
+    def _connected(self) -> int:
+        connections: int = self.manager.stats()["connections"]
+        return connections
+
+    def _publish_all(self) -> None:
+        stamper = Stamper(self._size)
+        for _ in range(self._events):
+            self.manager.broadcast(SSEEvent(stamper.next()))
+            self._published += 1
 
     def _publish_at_rate(self, deadline: float) -> None:
-        stamper = Stamper(self._size)
+        publish = self._to_all() if self._to == "everyone" else self._to_one()
         due = time.monotonic()
         while due < deadline:
             due += 1 / self._rate
             time.sleep(max(0.0, due - time.monotonic()))
+            publish()
+            self._published += 1
+
+    def _to_all(self) -> Callable[[], None]:
+        """Each call broadcasts the next event."""
+        stamper = Stamper(self._size)
+
+        def publish() -> None:
             event = SSEEvent(stamper.next())
             began = time.perf_counter_ns()
-            self.engine.publish(event, everyone=True)
-            if len(self._costs) < COSTS_KEPT:
-                self._costs.append(time.perf_counter_ns() - began)
+            self.manager.broadcast(event)
+            self._note(began)
+
+        return publish
+
+    def _to_one(self) -> Callable[[], None]:
+        """Each call sends to the next user; a user's own events are numbered from 0."""
+        stamper = Stamper(self._size)
+        users = [found.user_id for found in self.manager.get_connections() if found.user_id]
+
+        def publish() -> None:
+            number, at = divmod(self._published, len(users))
+            event = SSEEvent(stamper.stamped(number))
+            began = time.perf_counter_ns()
+            self.manager.send_to_user(users[at], event)
+            self._note(began)
+
+        return publish
+
+    def _note(self, began: int) -> None:
+        if len(self._costs) < COSTS_KEPT:
+            self._costs.append(time.perf_counter_ns() - began)
 
     def _publish_flat_out(self, deadline: float) -> None:
         """The same events again and again, as the floor sends them; none may be lost.
 
-        A full log stops a publisher by itself. But a stream whose client does not keep up
-        reads on in the log, and loses what has left it: so this one stays within a part of
-        the log of the pump, and waits for a stream that lags.
+        A stream whose client does not keep up reads on in the history, and loses what has
+        left that: so this publisher waits for room and for those who lag, before each burst.
         """
-        publish = self.engine.publish
+        broadcast = self.manager.broadcast
         events = [SSEEvent(data) for data in cycle(self._size)]
         turns = max(1, min(BURST_EVENTS, BURST_BYTES // self._size) // len(events))
         while time.monotonic() < deadline:
+            if not self.manager.drain(DRAIN_S, lagging=True):
+                continue
             for _ in range(turns):
                 for event in events:
-                    publish(event, everyone=True)
-            self._wait_for_all(turns * len(events))
+                    broadcast(event)
 
-    def _wait_for_all(self, ahead: int) -> None:
-        """Until the pump is less than ``ahead`` events behind, and no stream lags."""
-        engine, handles = self.engine, self._handles
-        while True:
-            stats = engine.stats()
-            behind = stats["published"] * len(handles) - stats["deliveries"]
-            if behind <= ahead * len(handles):
-                break
-            time.sleep(PAUSE_S)
-        for handle in handles:
-            while (info := engine.info(handle)) is not None and info["state"] == "lagging":
-                time.sleep(PAUSE_S)
-
-    def cost(self) -> dict[str, Any]:
-        """What a publish call took, in microseconds."""
+    def progress(self) -> dict[str, Any]:
+        """How much was published, and what a call took, in microseconds."""
         costs = self._costs or [0]
-        return {"calls": len(self._costs), "median_us": statistics.median(costs) / 1000}
+        return {
+            "published": self._published,
+            "calls": len(self._costs),
+            "median_us": statistics.median(costs) / 1000,
+        }

@@ -13,7 +13,10 @@ from bench.measures import (
     growth,
     memory,
     plain_gets,
+    replay,
+    return_to_manager,
     streams,
+    to_one_user,
 )
 
 _OTHERS = ("sse-starlette", "aiohttp-sse")
@@ -25,7 +28,7 @@ def _latency(key: str, title: str) -> Figure:
 
 def _fan_latency(name: str, rate: int, *, many: bool = False) -> Case:
     who = "10,000 streams" if many else "1,000 streams"
-    cost = Figure("publish_us", "the publish call", "us", False, relative=False,
+    cost = Figure("publish_us", "the broadcast call", "us", False, relative=False,
                   goals=both(20, 5), digits=1)  # fmt: skip
     cpu = Figure("cpu", "CPU", "core-s/s", False, goals=both(1.0, 0.9), digits=3)
     figures = (
@@ -103,6 +106,34 @@ CASES: tuple[Case, ...] = (
         contenders=(FLOOR, GATHERED, *OURS),
     ),
     _fan_latency("many-10", 10, many=True),
+    Case(
+        "one-user",
+        "Fan-out",
+        "send_to_user among 10,000 users with a stream each, 500 calls/s, 100-byte data",
+        to_one_user,
+        (
+            Figure("call_us", "the call", "us", False, relative=False, goals=both(20, 5), digits=1),
+            Figure("p50", "send to receive, p50", "ms", False, digits=3),
+            Figure("p99", "send to receive, p99", "ms", False, digits=3),
+        ),
+        contenders=OURS,
+        note="The goals are those of a broadcast call: a call may cost no more for being aimed.",
+    ),
+    Case(
+        "replay",
+        "Fan-out",
+        "100 clients return to 10,000 missed events each, 100-byte data",
+        replay,
+        (
+            Figure("rate", "events/s", "", True, goals=both(3, 5)),
+            Figure("cpu", "CPU", "core-s/s", False, digits=3),
+        ),
+        contenders=(FLOOR, GATHERED, *OURS),
+        note=(
+            "From the first connect to the last event. The C loop has no history: it sends as "
+            "many events to as many streams. The goals are those of a parked stream."
+        ),
+    ),
     *(_one_stream(kib, "/driven", "one by one", _DRIVEN_GOALS, "driven") for kib in _KIB),
     *(_one_stream(kib, "/events", "send_events", _gathered_goals(kib), "events") for kib in _KIB),
     *(_one_stream(kib, "/fan", "parked", _gathered_goals(kib), "parked") for kib in _KIB),
@@ -178,6 +209,13 @@ CASES: tuple[Case, ...] = (
         establish,
         (Figure("rate", "streams/s", "", True, relative=False, goals=both(8000, 15000)),),
         others=_OTHERS,
+    ),
+    Case(
+        "establish-manager",
+        "Requests, establishing, memory",
+        "the same through SSEManager.subscribe: the first event is one that was missed",
+        return_to_manager,
+        (Figure("rate", "streams/s", "", True, relative=False, goals=both(8000, 15000)),),
     ),
     Case(
         "memory-parked",

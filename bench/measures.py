@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -27,11 +28,17 @@ from bench.processes import (
 NEVER = 20_000  # more streams than will ever join: nothing is published
 TCP_IP_BYTES = 20 + 20 + 12  # headers of a packet: IPv4, TCP, its timestamps
 SETTLE_S = 0.7
+RETURNING, REPLAYED = 100, 10_000  # clients that come back, and the events each has missed
+HISTORY_S = 30.0  # until a history of that size must be there
 
 
-def server_for(contender: str, **options: float) -> ServerProcess:
+def server_for(contender: str, **options: float | str) -> ServerProcess:
     """The server of a contender; all take the same options."""
-    arguments = [part for name, value in options.items() for part in (f"--{name}", f"{value:g}")]
+    arguments = [
+        part
+        for name, value in options.items()
+        for part in (f"--{name}", value if isinstance(value, str) else f"{value:g}")
+    ]
     if contender == FLOOR:
         argv = [str(BUILD / "floor"), *arguments]
     elif contender == GATHERED:
@@ -89,7 +96,7 @@ def streams(
                 # A server that cannot follow would otherwise look cheap.
                 sample["delivered"] = 100 * sample["rate"] / (rate * count)
                 if contender in OURS:
-                    sample["publish_us"] = ask(server, "/publish-cost")["median_us"]
+                    sample["publish_us"] = ask(server, "/progress")["median_us"]
             return sample
 
     return measure
@@ -104,6 +111,76 @@ def ask(server: ServerProcess, path: str) -> dict[str, Any]:
     finally:
         connection.close()
     return answer
+
+
+def to_one_user(contender: str, scale: Scale) -> Sample:
+    """500 calls of ``send_to_user`` a second, each to another one of 10,000 users."""
+    count = scale.many_connections
+    with server_for(contender, size=100, rate=500, streams=count, to="users") as server:
+        target = ["--path", "/fan?user={i}", "--connections", str(count)]
+        window = window_arguments(scale)
+        got = checked(run_window(server, "streams", *target, *window), contender)
+        return {
+            "call_us": ask(server, "/progress")["median_us"],
+            "p50": got["latency_ms"]["p50"],
+            "p99": got["latency_ms"]["p99"],
+            "cpu": got["server_cpu"],
+            "client_cpu": got["client_cpu"],
+            "foreign_cpu": got["foreign_cpu"],
+        }
+
+
+def first_id(server: ServerProcess) -> str:
+    """The id of the first event of a stream: what a client that leaves then comes back with."""
+    address = ("127.0.0.1", server.port)
+    with socket.create_connection(address, timeout=HISTORY_S) as connection:
+        connection.sendall(b"GET /fan?user=first HTTP/1.1\r\nHost: bench\r\n\r\n")
+        for line in connection.makefile("rb"):
+            if line.startswith(b"id: "):
+                return line[4:].decode().strip()
+    raise RunFailed("the stream of the first event ended")
+
+
+def with_history(contender: str, events: int) -> tuple[ServerProcess, Callable[[], str]]:
+    """A server that publishes one event and ``events`` more, and the id to come back with."""
+    server = server_for(contender, size=100, streams=1, events=events + 1)
+
+    def ready() -> str:
+        last_seen = first_id(server)
+        deadline = time.monotonic() + HISTORY_S
+        while ask(server, "/progress")["published"] <= events:
+            if time.monotonic() > deadline:
+                raise RunFailed(f"{contender}: the history is not there after {HISTORY_S:g} s")
+            time.sleep(0.01)
+        return last_seen
+
+    return server, ready
+
+
+def replay(contender: str, _scale: Scale) -> Sample:
+    """100 clients return and get 10,000 events each, from the first connect to the last event.
+
+    The floor has no history: it sends as many to as many, as fast as they take them.
+    """
+    if contender in OURS:
+        server, ready = with_history(contender, REPLAYED)
+    else:
+        server, ready = server_for(contender, size=100, streams=RETURNING), lambda: ""
+    wanted = REPLAYED * RETURNING
+    with server:
+        got = run_window(
+            server, "streams", "--path", f"/fan?user={{i}}&last_event_id={ready()}", "--opening",
+            "--connections", str(RETURNING), "--events", str(wanted), "--duration", "30",
+        )  # fmt: skip
+        checked(got, contender)
+    if got["events"] < wanted:
+        raise RunFailed(f"{contender}: {got['events']} of {wanted} events came back")
+    return {
+        "rate": got["events"] / got["seconds"],
+        "cpu": got["server_cpu"],
+        "client_cpu": got["client_cpu"],
+        "foreign_cpu": got["foreign_cpu"],
+    }
 
 
 def plain_gets(contender: str, scale: Scale) -> Sample:
@@ -125,17 +202,30 @@ def plain_gets(contender: str, scale: Scale) -> Sample:
 def establish(contender: str, scale: Scale) -> Sample:
     """Connect, request, first event, close; 32 at a time."""
     with server_for(contender) as server:
-        target = ["--path", "/first?user={i}", "--connections", "32"]
-        window = window_arguments(scale)
-        got = checked(run_window(server, "establish", *target, *window), contender)
-        return {
-            "rate": got["established"] / got["seconds"],
-            "p50": got["latency_ms"]["p50"],
-            "p99": got["latency_ms"]["p99"],
-            "cpu": got["server_cpu"],
-            "client_cpu": got["client_cpu"],
-            "foreign_cpu": got["foreign_cpu"],
-        }
+        return _established(server, "/first?user={i}", contender, scale)
+
+
+def return_to_manager(contender: str, scale: Scale) -> Sample:
+    """The same with a manager: each returns with an id, and gets the one event it missed."""
+    if contender not in OURS:
+        return establish(contender, scale)
+    server, ready = with_history(contender, 1)
+    with server:
+        return _established(server, f"/fan?user={{i}}&last_event_id={ready()}", contender, scale)
+
+
+def _established(server: ServerProcess, path: str, contender: str, scale: Scale) -> Sample:
+    target = ["--path", path, "--connections", "32"]
+    window = window_arguments(scale)
+    got = checked(run_window(server, "establish", *target, *window), contender)
+    return {
+        "rate": got["established"] / got["seconds"],
+        "p50": got["latency_ms"]["p50"],
+        "p99": got["latency_ms"]["p99"],
+        "cpu": got["server_cpu"],
+        "client_cpu": got["client_cpu"],
+        "foreign_cpu": got["foreign_cpu"],
+    }
 
 
 def hold(server: ServerProcess, path: str, count: int) -> ClientProcess:

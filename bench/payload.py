@@ -47,5 +47,9 @@ class Stamper:
         """The data of the next event, stamped with now."""
         sequence = self.sequence
         self.sequence = (sequence + 1) % WRAP
+        return self.stamped(sequence)
+
+    def stamped(self, sequence: int) -> str:
+        """The data of event ``sequence``, stamped with now."""
         now = time.monotonic_ns() % TIME_WRAP
         return f"{sequence:08d} 00000000 {now:016d}{self._tails[sequence % PERIOD]}"

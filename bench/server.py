@@ -4,14 +4,15 @@ Takes the options of the floor and prints ``{"port": N}`` as it does. Routes:
 
     /plain         13 bytes
     /first         a stream with one event, which then stays open, parked
-    /fan           a parked stream: it gets everything that is published
+    /fan           a manager's stream, of a user and in two channels
     /driven        its handler sends one event after the other
     /events        the same, through ``send_events``, 64 at a time
     /hold          its handler waits
-    /publish-cost  what a publish call cost, as JSON
+    /progress      what was published, and what a call cost, as JSON
 
-Once ``--streams`` parked streams are there the main thread publishes: ``--rate``
-times a second, or as fast as the engine takes it (0). The server runs in a thread
+Once ``--streams`` of the manager's streams are there the main thread publishes, to all
+of them or to one user after the other (``--to``): ``--rate`` times a second, or as fast
+as they are taken (0); or ``--events`` of them at once. The server runs in a thread
 beside it. It ends by SIGTERM, or after ``--max-seconds``.
 """
 
@@ -27,7 +28,7 @@ import trio
 
 from bench.board import Board
 from bench.payload import cycle, event_data
-from h3py import H3, H3Event, SSEEvent, running
+from h3py import H3, H3Event, SSEEvent, SSEManager, Subscription, running
 
 BODY = "Hello, world!"
 
@@ -44,8 +45,8 @@ def trio_routes(app: H3, board: Board, size: int) -> None:
         event.start_sse().send_event_nowait(event_data(size, 0))
 
     @app.get("/fan")
-    async def fan(event: H3Event) -> None:
-        board.join(event.start_sse(), event.query["user"])
+    async def fan(event: H3Event) -> Subscription:
+        return board.subscribe(event)
 
     @app.get("/driven")
     async def driven(event: H3Event) -> None:
@@ -78,8 +79,8 @@ def thread_routes(app: H3, board: Board, size: int) -> None:
         event.start_sse().send_event_nowait(event_data(size, 0))
 
     @app.get("/fan")
-    def fan(event: H3Event) -> None:
-        board.join(event.start_sse(), event.query["user"])
+    def fan(event: H3Event) -> Subscription:
+        return board.subscribe(event)
 
     @app.get("/driven")
     def driven(event: H3Event) -> None:
@@ -108,6 +109,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=100, help="bytes of an event's data")
     parser.add_argument("--rate", type=float, default=0, help="events a second; 0: flat out")
     parser.add_argument("--streams", type=int, default=1, help="begin when so many are there")
+    parser.add_argument("--events", type=int, default=0, help="end after so many; 0: never")
+    parser.add_argument("--to", choices=("everyone", "users"), default="everyone")
     parser.add_argument("--pumps", type=int, default=1)
     parser.add_argument("--max-seconds", type=float, default=900)
     return parser.parse_args()
@@ -118,19 +121,22 @@ def main() -> None:
     options = parse()
     deadline = time.monotonic() + options.max_seconds
     app = H3()
-    board = Board(options.size, options.rate, options.streams)
+    manager = SSEManager(pumps=options.pumps)
+    board = Board(
+        manager, size=options.size, rate=options.rate, streams=options.streams,
+        events=options.events, to=options.to,
+    )  # fmt: skip
     routes = trio_routes if options.backend == "trio" else thread_routes
     routes(app, board, options.size)
 
-    @app.get("/publish-cost")
-    def publish_cost(event: H3Event) -> dict[str, Any]:
-        return board.cost()
+    @app.get("/progress")
+    def progress(event: H3Event) -> dict[str, Any]:
+        return board.progress()
 
     with running(
-        app, backend=options.backend, port=options.port, pumps=options.pumps,
-        max_sync_streams=15_000, drain_timeout_s=0.5,
+        app, backend=options.backend, port=options.port, max_sync_streams=15_000,
+        drain_timeout_s=0.5,
     ) as server:  # fmt: skip
-        board.engine = server.engine
         print(json.dumps({"port": server.addresses[0][1]}), flush=True)
         board.publish_until(deadline)
 

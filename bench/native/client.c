@@ -148,7 +148,8 @@ int main(int argc, char **argv)
         {"warmup", required_argument, NULL, 'w'},   {"duration", required_argument, NULL, 'd'},
         {"events", required_argument, NULL, 'e'},   {"rate", required_argument, NULL, 'r'},
         {"body", required_argument, NULL, 'b'},     {"open-timeout", required_argument, NULL, 'o'},
-        {"hold", no_argument, NULL, 'k'},           {NULL, 0, NULL, 0},
+        {"hold", no_argument, NULL, 'k'},           {"opening", no_argument, NULL, 'f'},
+        {NULL, 0, NULL, 0},
     };
     Options options = {.host = "127.0.0.1", .path = "/", .connections = 1, .duration = 1,
                        .open_timeout = 30, .body = -1};
@@ -171,6 +172,7 @@ int main(int argc, char **argv)
         case 'b': options.body = number("--body", optarg, 0, 8192); break;
         case 'o': options.open_timeout = decimal("--open-timeout", optarg, 1, 600); break;
         case 'k': options.hold = true; break;
+        case 'f': options.opening = true; break;
         default: exit(1);
         }
     }

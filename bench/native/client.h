@@ -23,6 +23,7 @@ typedef struct {
     double rate; /* GETs per second; 0: as fast as they are answered */
     long body;   /* expected bytes of a GET's body */
     bool hold;   /* keep the streams until stdin ends */
+    bool opening; /* the window begins with the first connect, not when all are answered */
 } Options;
 
 /* A window of time: begins after the warm-up, and is announced on stdout at both ends. */

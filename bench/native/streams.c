@@ -132,6 +132,25 @@ static Counts difference(const Counts *late, const Counts *early)
     return counts;
 }
 
+/* Moves the window on, and takes the counts at its two ends; true at its end. */
+static bool move_window(Window *window, uint64_t now)
+{
+    const Options *options = all.options;
+    bool enough = options->events > 0 &&
+                  all.tally.counts.events - all.at_begin.events >= (uint64_t)options->events;
+    bool all_gone = all.ended == options->connections && options->warmup == 0;
+    if (!window_moves(window, now, enough || all_gone))
+        return false;
+    if (window->state == WINDOW_OPEN) {
+        all.at_begin = all.tally.counts;
+        all.tally.recording = true;
+        return false;
+    }
+    all.tally.recording = false;
+    all.at_end = all.tally.counts;
+    return true;
+}
+
 int run_streams(const Options *options)
 {
     Window window;
@@ -142,6 +161,10 @@ int run_streams(const Options *options)
     if (all.epoll < 0 || all.streams == NULL)
         die("starting");
     uint64_t start = now_ns(), deadline = start + (uint64_t)(options->open_timeout * 1e9);
+    if (options->opening) {
+        window_plan(&window, options);
+        move_window(&window, now_ns());
+    }
     while (all.answered < options->connections) {
         begin_connects();
         turn(100);
@@ -156,22 +179,12 @@ int run_streams(const Options *options)
 
     if (options->hold)
         epoll_set(all.epoll, EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, STDIN_MARK);
-    window_plan(&window, options);
+    if (!options->opening)
+        window_plan(&window, options);
     for (bool go_on = true; go_on;) {
         uint64_t now = now_ns();
-        bool enough = options->events > 0 &&
-                      all.tally.counts.events - all.at_begin.events >= (uint64_t)options->events;
-        bool all_gone = all.ended == options->connections && options->warmup == 0;
-        if (window_moves(&window, now, enough || all_gone)) {
-            if (window.state == WINDOW_OPEN) {
-                all.at_begin = all.tally.counts;
-                all.tally.recording = true;
-            } else {
-                all.tally.recording = false;
-                all.at_end = all.tally.counts;
-                segments = data_segments();
-            }
-        }
+        if (move_window(&window, now))
+            segments = data_segments();
         if (window.state == WINDOW_OVER && !options->hold)
             break;
         go_on = turn(window.state == WINDOW_OVER ? 100 : window_wait(&window, now));

@@ -60,7 +60,7 @@ def test_published_events_carry_their_time_and_cost(serve: Serve, client: Run) -
                     "--events", "300", "--duration", "30")  # fmt: skip
     assert result["errors"] == 0
     assert result["latency_ms"]["count"] == result["events"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/publish-cost", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=30) as answer:
         cost = json.load(answer)
     assert cost["calls"] >= 100
     assert cost["median_us"] > 0
