@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from h3py._speedups.format import SSEEvent, format_event
 from h3py.errors import ConfigError
 
 KIB = 1024
@@ -83,8 +84,11 @@ class ServeOptions:
     """Connections in all (503); by default 90 % of the descriptor limit."""
     max_streams: int | None = None
     """Streams in all (503); by default the same."""
+    max_streams_per_address: int | None = None
+    """Streams of one client's address (429), behind a trusted proxy of the address that the proxy
+    names; clients without one, on a Unix socket, are not limited. None: no limit."""
     retry_after_s: int = 5
-    """What the Retry-After header of a 503 says."""
+    """What the Retry-After header of a 503 or 429 says."""
     workers: int = 64
     """Threads that run plain (``def``) handlers."""
     worker_wait_s: float = 5.0
@@ -135,6 +139,14 @@ class ServeOptions:
     # The process.
     drain_timeout_s: float = 10.0
     """How long shutdown waits for requests and streams to end."""
+    drain_window_s: float = 0.0
+    """Shutdown spreads the ends of streams over this time, below ``drain_timeout_s``; 0: at
+    once."""
+    farewell: SSEEvent | None = None
+    """An event that every open stream gets last when the server stops, before its clean end."""
+    farewell_retry_ms: int | None = None
+    """``retry`` sent at a stream's end by shutdown, with 20 % jitter and the window on top;
+    None: as ``retry_ms``."""
     handle_signals: bool = True
     """SIGTERM and SIGINT begin a graceful shutdown (main thread only)."""
     debug: bool = False
@@ -168,6 +180,22 @@ class ServeOptions:
         for name in _SECONDS_OR_NONE:
             if getattr(self, name) is not None:
                 require_seconds(name, getattr(self, name))
+        self._check_farewell()
+
+    def _check_farewell(self) -> None:
+        if self.drain_window_s and self.drain_window_s >= self.drain_timeout_s:
+            raise ConfigError(
+                f"drain_window_s must be below drain_timeout_s ({self.drain_timeout_s:g}), "
+                f"not {self.drain_window_s:g}: the last would have no time left to end"
+            )
+        if self.farewell is None:
+            return
+        if not isinstance(self.farewell, SSEEvent):
+            raise ConfigError(f"farewell must be an SSEEvent, not {type(self.farewell).__name__}")
+        if self.farewell.retry is not None:
+            raise ConfigError("farewell has a retry of its own: use farewell_retry_ms")
+        if len(format_event(self.farewell)) > self.max_event_bytes:
+            raise ConfigError("farewell is larger than max_event_bytes")
 
     @classmethod
     def build(cls, options: ServeOptions | None, changes: dict[str, Any]) -> ServeOptions:
@@ -190,11 +218,14 @@ _POSITIVE = (
     "max_queue_bytes", "max_event_bytes", "heartbeat_misses", "pumps", "max_memory_bytes",
     "log_events", "log_bytes", "retry_after_s", "max_discard_bytes",
 )  # fmt: skip
-_POSITIVE_OR_NONE = ("max_connections", "max_streams", "notsent_lowat_bytes", "retry_ms")
+_POSITIVE_OR_NONE = (
+    "max_connections", "max_streams", "max_streams_per_address", "notsent_lowat_bytes",
+    "retry_ms", "farewell_retry_ms",
+)  # fmt: skip
 _SECONDS = (
     "header_timeout_s", "body_timeout_s", "keep_alive_timeout_s", "write_timeout_s",
     "worker_wait_s", "slow_write_s", "linger_s", "cleanup_timeout_s", "log_age_s",
-    "drain_timeout_s",
+    "drain_timeout_s", "drain_window_s",
 )  # fmt: skip
 _SECONDS_OR_NONE = ("heartbeat_s", "stall_timeout_s")
 

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.format import SSEEvent, format_event
+from h3py.backends.draining import retry_of
 from h3py.backends.proxies import client_and_scheme
 from h3py.close_reason import CloseReason
 from h3py.connection import BaseConnection, wait_for
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from h3py.backends.conversation import Conversation
     from h3py.backends.server import Server
     from h3py.sse.host import StreamHome
-
-# Clients that lost their streams together are not to come back together.
-RETRY_JITTER = 0.2
 
 
 class BaseExchange:
@@ -194,6 +192,5 @@ def opening(retry_ms: int | None, *, chunked: bool) -> bytes:
     """What follows a stream's head at once: when the client is to come back, if it must."""
     if retry_ms is None:
         return b""
-    spread = random.uniform(1 - RETRY_JITTER, 1 + RETRY_JITTER)
-    event = format_event(SSEEvent(retry=round(retry_ms * spread)))
+    event = format_event(SSEEvent(retry=retry_of(retry_ms, random.random())))
     return encode_chunk(event) if chunked else event

@@ -9,7 +9,7 @@ Threads: the engine's reports, ``sweep`` and the accept loop come from the
 backend's own thread; streams begin and end in any. ``_lock`` guards the
 counters and the registry.
 
-How it ends is ``shutdown.py``'s business.
+How its streams end is ``draining.py``'s business.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from h3py._speedups.engine import Engine, Report
 from h3py._speedups.write_queue import WriteQueue
 from h3py.backends.callbacks import CallbackThread, is_async
+from h3py.backends.draining import Drain
 from h3py.backends.listeners import connection_limit, url_of
 from h3py.backends.liveness import look_after
 from h3py.backends.tls_parking import TLSParking
@@ -104,6 +105,7 @@ class Server:
         self.slow_episodes = 0
         self.stopping = False
         self.forced = False
+        self.drain_turns = Drain(self)
         self._lock = threading.Lock()
         self.callback_thread = CallbackThread()
         self.tls_parking: TLSParking | None = None
@@ -164,17 +166,10 @@ class Server:
         self.engine.start()
 
     def begin_drain(self) -> None:
-        """Ask everything to end: idle connections, driven streams, parked ones."""
+        """Ask everything to end, each stream in its turn; called again: all that is left, now."""
         with self._lock:
-            self.stopping = True
-            driven = tuple(self.driven)
-        for conversation in tuple(self.conversations):
-            conversation.stop()
-        for stream in driven:
-            stream.end(CloseReason.SHUTDOWN)
-        self.engine.close_all(CloseReason.SHUTDOWN.code)
-        for hub in tuple(self.hubs):
-            hub.drain(self, (), 0.0, self.options.drain_timeout_s)
+            again, self.stopping = self.stopping, True
+        self.drain_turns.begin(again=again)
 
     def end_engine(self) -> None:
         """Join the pumps; what is still open is cut. Blocks; ``take_last_reports`` follows."""
@@ -329,7 +324,12 @@ class Server:
         connection.wire.stop_sending(connection.queue)
         if stream.close_reason not in ABRUPT and connection.wire.fd >= 0:
             try:
+                if stream.close_reason is CloseReason.SHUTDOWN:
+                    self.drain_turns.part(connection)
                 connection.end_stream()
+                if stream.close_reason is CloseReason.SHUTDOWN:
+                    # The engine may have to end before it has looked at this one.
+                    connection.wire.send_rest(connection.queue)
                 self.close_gently(connection.wire, connection.queue)
                 return
             except (ConnectionClosed, WriteError, AllocationError, OSError):

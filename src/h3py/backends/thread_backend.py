@@ -101,6 +101,7 @@ class ThreadServer(Server):
             for fd, _ in self.readiness.wait(DRAIN_LOOK_S):
                 self._ready(fd)
             self.sweep()
+            self.drain_turns.look()
 
     def run_background(self, step: Step) -> None:
         """Background work, in a thread of its own: what it raises is logged."""
@@ -113,7 +114,9 @@ class ThreadServer(Server):
         """Cut what is left, and give everything back."""
         self.workers.stop()
         for stream in tuple(self.driven):
-            stream.abandon(CloseReason.SHUTDOWN)
+            # Its thread has had its time: it finds the connection gone when it comes back.
+            stream.end(CloseReason.SHUTDOWN)
+            stream.finish(CloseReason.SHUTDOWN)
         with self._hands:
             self._ended = True  # from here on nobody waits: a worker that comes back closes
         for conversation in tuple(self.conversations):

@@ -251,6 +251,7 @@ async def serve_on_trio(
                 # The last to end: reports, and the callbacks they lead to, come to the end.
                 outermost.start_soon(_take_reports, server)
                 outermost.start_soon(_sweep, server)
+                outermost.start_soon(_tell_of_cancellation, server)
                 async with trio.open_nursery() as callbacks:
                     server.callbacks = callbacks
                     for step in lifespan.start:
@@ -282,6 +283,8 @@ async def _serve(
 ) -> None:
     """Accept and serve until the stop is asked for, then drain."""
     async with trio.open_nursery() as nursery:
+        # A server that is cancelled tells its streams why they end before it cancels them.
+        nursery.cancel_scope.shield = True
         try:
             async with trio.open_nursery() as accepting:
                 acceptor = Acceptor(server, context)
@@ -296,10 +299,11 @@ async def _serve(
             server.begin_drain()
             with trio.move_on_after(server.options.drain_timeout_s):
                 # The engine's reports come from anywhere: looking is simpler than being told.
-                while server.draining:  # noqa: ASYNC110  # see above
+                while server.draining:
                     await trio.sleep(DRAIN_LOOK_S)
+                    server.drain_turns.look()
         finally:
-            # Also where the server is cancelled: what goes on in threads would not notice.
+            # What has not ended yet ends now.
             server.begin_drain()
             # Late ones are cut; the threads of code that does not end are left behind.
             server.workers.abandon()
@@ -322,6 +326,16 @@ async def _take_reports(server: TrioServer) -> None:
     while True:
         await trio.lowlevel.wait_readable(server.engine.report_fd)
         server.take_reports()
+
+
+async def _tell_of_cancellation(server: TrioServer) -> None:
+    try:
+        await trio.sleep_forever()
+    except trio.Cancelled:
+        # From outside, or at the very end, where it changes nothing.
+        server.forced = True
+        server.stop_asked.set()
+        raise
 
 
 async def _sweep(server: TrioServer) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from h3py.manager.presence import Presence
     from h3py.manager.subscription import Plan, Subscription
     from h3py.sse.host import StreamHost
+    from h3py.sse.stream import Stream
 
 # How long the end waits for reports that must come, because the pumps have been joined.
 END_WAIT_S = 5.0
@@ -192,8 +193,12 @@ class Hub:
 
     def drain(
         self, host: StreamHost, farewells: Sequence[bytes], window_s: float, deadline_s: float
-    ) -> None:
-        """A server stops: its streams get a farewell and end, spread over ``window_s``."""
+    ) -> list[Stream]:
+        """A server stops: its streams get a farewell and end, spread over ``window_s``.
+
+        Returns:
+            The streams that the server is to end itself, because others are served on.
+        """
         with self._lock:
             self._draining.add(host)
             last = self._hosts <= self._draining
@@ -206,10 +211,9 @@ class Hub:
                 deadline_s=deadline_s,
             )
             self._wake_publishers()
-            return
-        for subscription in self.registry.all():
-            if subscription._stream.host is host:
-                subscription._stream.end(CloseReason.SHUTDOWN)
+            return []
+        streams = (subscription._stream for subscription in self.registry.all())
+        return [stream for stream in streams if stream.host is host]
 
     def leave(self, host: StreamHost) -> None:
         """A server has ended: what is left of its streams is cut. Blocks until it was told."""

@@ -8,7 +8,7 @@ have elsewhere.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,8 +62,12 @@ class StreamHub(Protocol):
 
     def drain(
         self, host: StreamHost, farewells: Sequence[bytes], window_s: float, deadline_s: float
-    ) -> None:
-        """This server stops: its streams get a farewell and end, spread over ``window_s``."""
+    ) -> Iterable[Stream]:
+        """This server stops: its streams get a farewell and end, spread over ``window_s``.
+
+        Returns:
+            The streams that the server is to end itself, because others are served on.
+        """
 
     def leave(self, host: StreamHost) -> None:
         """This server has ended: cut what is left of its streams. Blocks until it was told."""

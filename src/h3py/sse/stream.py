@@ -298,7 +298,10 @@ class Stream:
         return True
 
     def finish(self, reason: CloseReason) -> None:
-        """The driver lets go; ``reason`` counts only if nothing has ended the stream before."""
+        """The driver lets go; ``reason`` counts only if nothing has ended the stream before.
+
+        Also for a driver that has not come back in time: it finds the connection gone.
+        """
         with _deciding:
             if self.state is not StreamState.DRIVEN:
                 return
@@ -308,17 +311,6 @@ class Stream:
         self._open_gate()
         self.host.retire(self)
         self._tell()
-
-    def abandon(self, reason: CloseReason) -> None:
-        """The driver does not come back in time: it is cut off, and the end is told without it.
-
-        It lets go of the connection when it does come back.
-        """
-        self.end(reason)
-        connection = self.connection
-        if connection is not None:
-            connection.wire.shut_down()
-            self._tell()
 
     def close(self) -> None:
         """End the stream as its application; idempotent, from any thread.
