@@ -57,6 +57,7 @@ class Board:
         self._to = to
         self._lock = threading.Lock()
         self._here = 0
+        self._users: list[str] = []
         self._everyone = threading.Event()
         self._costs: list[int] = []
         self._published = 0
@@ -66,6 +67,8 @@ class Board:
         subscription = self.manager.subscribe(event, channels=CHANNELS, user_id=event.query["user"])
         with self._lock:
             self._here += 1
+            if self._to == "users":
+                self._users.append(event.query["user"])
             if self._here == self._streams:
                 self._everyone.set()
         return subscription
@@ -88,9 +91,14 @@ class Board:
         return connections
 
     def _publish_all(self) -> None:
+        """All at once; whoever is here sees the first, so that it can come back with its id."""
         stamper = Stamper(self._size)
-        for _ in range(self._events):
-            self.manager.broadcast(SSEEvent(stamper.next()))
+        # A stream is counted a moment before it is in its groups.
+        while self.manager.broadcast(SSEEvent(stamper.stamped(0))) < self._streams:
+            time.sleep(LOOK_S)
+        self._published = 1
+        for number in range(1, self._events):
+            self.manager.broadcast(SSEEvent(stamper.stamped(number)))
             self._published += 1
 
     def _publish_at_rate(self, deadline: float) -> None:
@@ -116,8 +124,7 @@ class Board:
 
     def _to_one(self) -> Callable[[], None]:
         """Each call sends to the next user; a user's own events are numbered from 0."""
-        stamper = Stamper(self._size)
-        users = [found.user_id for found in self.manager.get_connections() if found.user_id]
+        stamper, users = Stamper(self._size), self._users
 
         def publish() -> None:
             number, at = divmod(self._published, len(users))
