@@ -33,7 +33,14 @@ from h3py.errors import (
     WriterClosed,
 )
 from h3py.http import Headers, Response
-from h3py.manager import ConnectionInfo, ManagerOptions, MemoryBroker, SSEManager, Subscription
+from h3py.manager import (
+    ConnectionInfo,
+    ManagerOptions,
+    MemoryBroker,
+    Notifications,
+    SSEManager,
+    Subscription,
+)
 from h3py.options import Limits, ServeOptions
 from h3py.serving import running, serve, serve_trio
 from h3py.sse import AsyncSSEWriter, SSEWriter, StreamContext, StreamStart
@@ -66,6 +73,7 @@ __all__ = [
     "ManagerOptions",
     "MemoryBroker",
     "NotStreamingMode",
+    "Notifications",
     "ReceivedEvent",
     "RequestError",
     "Response",

@@ -28,6 +28,9 @@ PUBLISHED = ERRORS | {
     *("StreamStart", "StreamContext", "SSEWriter", "AsyncSSEWriter", "CloseReason"),
     # connections
     *("Connection", "TrioConnection", "ThreadConnection", "ConnectionState"),
+    # who gets what
+    *("SSEManager", "ManagerOptions", "Subscription", "ConnectionInfo", "MemoryBroker"),
+    *("Notifications",),
 }
 
 

@@ -3,6 +3,7 @@
 from h3py.manager.broker import Broker, MemoryBroker
 from h3py.manager.info import ConnectionInfo
 from h3py.manager.manager import SSEManager
+from h3py.manager.notifications import Notifications
 from h3py.manager.options import ManagerOptions
 from h3py.manager.subscription import Subscription
 
@@ -11,6 +12,7 @@ __all__ = [
     "ConnectionInfo",
     "ManagerOptions",
     "MemoryBroker",
+    "Notifications",
     "SSEManager",
     "Subscription",
 ]
