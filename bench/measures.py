@@ -130,9 +130,9 @@ def to_one_user(contender: str, scale: Scale) -> Sample:
         }
 
 
-def first_id(server: ServerProcess) -> str:
+def first_id(port: int) -> str:
     """The id of the first event of a stream: what a client that leaves then comes back with."""
-    address = ("127.0.0.1", server.port)
+    address = ("127.0.0.1", port)
     with socket.create_connection(address, timeout=HISTORY_S) as connection:
         connection.sendall(b"GET /fan?user=first HTTP/1.1\r\nHost: bench\r\n\r\n")
         for line in connection.makefile("rb"):
@@ -146,7 +146,7 @@ def with_history(contender: str, events: int) -> tuple[ServerProcess, Callable[[
     server = server_for(contender, size=100, streams=1, events=events + 1)
 
     def ready() -> str:
-        last_seen = first_id(server)
+        last_seen = first_id(server.port)
         deadline = time.monotonic() + HISTORY_S
         while ask(server, "/progress")["published"] <= events:
             if time.monotonic() > deadline:

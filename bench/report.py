@@ -211,6 +211,7 @@ def disturbances(results: dict[str, Any]) -> list[str]:
 
 def write_report(results: dict[str, Any], folder: Path) -> None:
     """Write everything from the results of all cases."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     machine = results["machine"]
     described = (

@@ -188,7 +188,6 @@ def main(argv: list[str] | None = None) -> int:
         for case in CASES:
             print(f"{case.name:16} {case.title}")
         return 0
-    DOCS.mkdir(parents=True, exist_ok=True)
     results = load(DOCS / "results.json")
     if options.report:
         write_report(results, DOCS)

@@ -213,6 +213,22 @@ def test_each_stream_has_its_own_number_and_sequence(client: Run) -> None:
     assert result["ended"] == 3
 
 
+def test_the_window_may_begin_with_the_opening(client: Run) -> None:
+    """What comes before all streams are answered counts then: they are answered one by one."""
+
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for n in range(5):
+            connection.sendall(b"data: " + event_data(60, n, time_ns=1).encode() + b"\n\n")
+
+    arguments = ("--connections", "3", "--events", "15", "--duration", "30", "--opening")
+    with serving(answer, connections=3) as port:
+        result = client("streams", port, *arguments)
+    assert (result["errors"], result["events"]) == (0, 15)
+    assert result["latency_ms"]["count"] == 15
+
+
 def test_gets_are_counted_until_enough(client: Run) -> None:
     def answer(connection: socket.socket) -> None:
         # The client leaves when it has had enough, perhaps in the middle of an answer.

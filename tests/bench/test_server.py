@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from bench.measures import first_id
+from h3py.testing import wait_until
 from tests.bench.support import DEADLINE_S, ROOT, Run
 
 pytestmark = pytest.mark.process
@@ -60,10 +62,36 @@ def test_published_events_carry_their_time_and_cost(serve: Serve, client: Run) -
                     "--events", "300", "--duration", "30")  # fmt: skip
     assert result["errors"] == 0
     assert result["latency_ms"]["count"] == result["events"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=30) as answer:
-        cost = json.load(answer)
+    cost = progress(port)
     assert cost["calls"] >= 100
     assert cost["median_us"] > 0
+
+
+def progress(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=30) as answer:
+        told: dict[str, float] = json.load(answer)
+    return told
+
+
+def test_each_user_gets_their_own_events(serve: Serve, client: Run) -> None:
+    port = serve("--size", "100", "--streams", "3", "--rate", "900", "--to", "users")
+    result = client("streams", port, "--path", "/fan?user={i}", "--connections", "3",
+                    "--events", "90", "--duration", "30")  # fmt: skip
+    # A user who got the events of others would see them come out of order.
+    assert result["errors"] == 0
+    assert result["latency_ms"]["count"] == result["events"]
+    assert progress(port)["calls"] >= 90
+
+
+def test_a_history_is_there_for_those_who_return(serve: Serve, client: Run) -> None:
+    port = serve("--size", "100", "--streams", "1", "--events", "501")
+    last_seen = first_id(port)
+    wait_until(lambda: progress(port)["published"] == 501)
+    result = client("streams", port, "--path", f"/fan?user={{i}}&last_event_id={last_seen}",
+                    "--opening", "--connections", "4", "--events", "2000",
+                    "--duration", "30")  # fmt: skip
+    assert result["errors"] == 0
+    assert result["events"] == 4 * 500
 
 
 @pytest.mark.parametrize("path", ["/driven", "/events"])
