@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from h3py import H3, H3Event, inline
-from h3py.app.middleware import cors, security_headers
+from h3py.app.middleware import CORS, security_headers
 from h3py.options import Backend
 from tests.app.kit import for_backend
 from tests.support.client import Client, Reply
@@ -60,7 +60,7 @@ def two_steps(event: H3Event) -> Generator[str, None, None]:
 
 def make_app(backend: Backend) -> H3:
     app = H3()
-    app.use(cors(origins=[ORIGIN]))
+    app.use(CORS(origins=[ORIGIN]))
     app.use(security_headers())
 
     @app.use

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from h3py.app import H3, H3Event
-from h3py.app.middleware import cors
+from h3py.app.middleware import CORS
 from h3py.errors import ConfigError, HTTPError
 from h3py.http import Response
 from h3py.options import Backend
@@ -27,7 +27,7 @@ def shared(
     request = {name: options.pop(name) for name in ("method", "path") if name in options}
     headers = [*options.pop("headers_sent", ()), *([("Origin", origin)] if origin else [])]
     app = H3()
-    app.use(cors(**options))
+    app.use(CORS(**options))
     app.get("/", handler or (lambda event: "x"))
     path = request.pop("path", "/")
     return ask(app, path, headers=headers, backend=backend, **request)
@@ -89,7 +89,11 @@ def test_streams_are_shared_too(backend: Backend, monkeypatch: pytest.MonkeyPatc
         answer = shared(backend, origins=[ORIGIN], handler=lambda event: event.start_sse())
     assert answer.exchange.head == (
         200,
-        [("vary", "Origin"), ("access-control-allow-origin", ORIGIN)],
+        [
+            ("vary", "Origin"),
+            ("access-control-allow-origin", ORIGIN),
+            ("access-control-expose-headers", "retry-after"),
+        ],
     )
 
 
@@ -140,19 +144,89 @@ def test_other_options_requests_are_no_preflights() -> None:
     assert answer.header("access-control-allow-methods") is None
 
 
+def test_what_is_asked_for_is_given_back_only_where_it_is_a_list_of_names() -> None:
+    """A reflected header is the client's text: it must not carry anything else."""
+    for asked in ("x-one, y", "a,b ,c"):
+        sent = [("Access-Control-Request-Method", "PUT"), ("Access-Control-Request-Headers", asked)]
+        answer = shared(method="OPTIONS", headers="*", headers_sent=sent)
+        assert answer.header("access-control-allow-headers") == asked
+    for asked in ("", "x one", "x;y", "<script>", "x,,y", "é"):
+        sent = [("Access-Control-Request-Method", "PUT"), ("Access-Control-Request-Headers", asked)]
+        answer = shared(method="OPTIONS", headers="*", headers_sent=sent)
+        assert (answer.status, answer.header("access-control-allow-headers")) == (204, None)
+
+
+HOSTILE = [
+    "https://example.org.evil.example",
+    "https://example.org@evil.example",
+    "https://evil.example/https://example.org",
+    "https://evil.example#https://example.org",
+    "https://exampleXorg",
+    "https://example.org:443",
+    "https://example.org/",
+    "https://example.org, https://evil.example",
+    "https://example.org https://evil.example",
+    "http://example.org",
+    "https://EXAMPLE.org",
+    "https://sub.example.org",
+    "null",
+    "*",
+    "",
+    "x" * 8000,
+]
+
+
+@pytest.mark.parametrize("origin", HOSTILE)
+def test_look_alikes_get_nothing(origin: str) -> None:
+    for method in ("GET", "OPTIONS"):
+        answer = shared(
+            origin=None,
+            origins=[ORIGIN],
+            credentials=True,
+            method=method,
+            headers_sent=[("Origin", origin), *ASKED],
+        )
+        assert answer.response is not None
+        assert not [name for name, _ in answer.response.headers if name.startswith("access-")]
+        assert answer.header("vary") == "Origin"
+
+
+def test_two_origins_are_none() -> None:
+    sent = [("Origin", ORIGIN), ("Origin", OTHER)]
+    for lines in (sent, sent[::-1]):
+        answer = shared(origin=None, origins=[ORIGIN], headers_sent=lines)
+        assert answer.header("access-control-allow-origin") is None
+
+
+def test_which_origins_are_allowed() -> None:
+    named = CORS(origins=[ORIGIN, "http://localhost:8080", "http://[::1]:3000", "null"])
+    for origin in (ORIGIN, "http://localhost:8080", "http://[::1]:3000", "null"):
+        assert named.allows(origin)
+    assert not named.allows(OTHER)
+    assert CORS().allows(OTHER)
+
+
 def test_mistakes_are_named() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"credentials": True}, "credentials need named origins"),
+        ({"origins": ["null"], "credentials": True}, "credentials need named origins"),
         ({"origins": "https://a.org"}, "origins must be a list"),
+        ({"origins": [3]}, "origins must be a list of str"),
         ({"origins": ["https://a.org/"]}, "is not an origin"),
         ({"origins": ["a.org"]}, "is not an origin"),
+        ({"origins": ["*"]}, "is not an origin"),
         ({"origins": ["https://*.a.org"]}, "is not an origin"),
-        ({"origins": ["https://a.org\n"]}, "cors"),
+        ({"origins": ["https://a.org\n"]}, "is not an origin"),
+        ({"origins": ["https://A.org"]}, "is not an origin"),
+        ({"origins": ["https://a.org:443"]}, "leave out the default port"),
+        ({"origins": ["http://a.org:80"]}, "leave out the default port"),
         ({"methods": "GET"}, "methods must be a list"),
-        ({"headers": ["a\r\nb"]}, "cors"),
+        ({"methods": ["GET, PUT"]}, "methods"),
+        ({"headers": ["a\r\nb"]}, "headers"),
+        ({"expose": [""]}, "expose"),
         ({"max_age_s": -1}, "max_age_s must be a whole number"),
     ]
     for options, message in wrong:
         with pytest.raises(ConfigError, match=message):
-            cors(**options)
-    cors(origins=["null", "http://localhost:8080"])
+            CORS(**options)
+    CORS(["https://a.org:80", "http://a.org:443"])
