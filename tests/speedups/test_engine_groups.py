@@ -123,3 +123,47 @@ def test_no_memory_in_a_pump_ends_the_stream_at_hand() -> None:
             for stream in streams:
                 if stream not in ended:
                     assert stream.data == [f"{n}" for n in range(20)]
+
+
+def test_a_client_s_own_events_are_not_brought_back_by_a_new_connection() -> None:
+    """Users', channels' and everyone's are. Its own serve lag, and what comes from now on."""
+    with Rig() as rig:
+        first = rig.stream(client="me", users=["u"], channels=["c"])
+        for n, targets in enumerate(
+            ({"clients": ["me"]}, {"users": ["u"]}, {"channels": ["c"]}, {"everyone": True})
+        ):
+            rig.publish(f"{n}", **targets)
+        rig.publish("both", clients=["me"], channels=["c"])
+        rig.settle()
+        assert first.data == ["0", "1", "2", "3", "both"]
+        again = rig.adopt()
+        rig.engine.subscribe(again.handle, client="me", users=["u"], channels=["c"], position=0)
+        rig.publish("after", clients=["me"])
+        rig.settle()
+        assert again.data == ["1", "2", "3", "both", "after"]
+
+
+def test_what_the_log_has_lost_of_a_client_s_own_events_is_no_loss_to_a_new_connection() -> None:
+    with Rig(log_events=4) as rig:
+        first = rig.stream(client="me", everyone=False)
+        for n in range(8):
+            rig.publish(f"{n}", clients=["me"])
+            rig.step()
+        assert first.state == "live"
+        again = rig.adopt()
+        rig.engine.subscribe(again.handle, client="me", everyone=False, position=1)
+        rig.settle()
+        assert again.kinds == ["caught_up"]
+        assert again.events == []
+
+
+def test_a_client_s_own_events_serve_its_lag() -> None:
+    with Rig(max_queue_bytes=2000) as rig:
+        stream = rig.stream(tiny=True, client="me")
+        sent = rig.fill(stream, "lagging")
+        for n in range(10):
+            rig.publish(f"mine-{n}", clients=["me"])
+            sent.append(f"mine-{n}")
+            rig.step()
+        rig.settle()
+        assert stream.data == sent

@@ -534,7 +534,7 @@ def test_without_paging_a_loss_is_told_once_and_only_where_it_happened(pumps: in
         assert reset.sequence == rig.engine.head
         assert reset.data is not None
         assert f'"head":"{rig.engine.event_id(rig.engine.head)}"' in reset.data
-        assert loser.kinds == ["lagging", "caught_up"]
+        assert loser.kinds == ["lagging", "reset", "caught_up"]
         assert other.data == ["first", "last"]
 
 

@@ -139,6 +139,8 @@ class TestAdopting:
                 ({"max_queue_bytes": 1 << 31}, "max_queue_bytes"),
                 ({"max_age_s": -1.0}, "max_age_s"),
                 ({"lease_s": 1e7}, "lease_s"),
+                ({"age_reason": 0}, "age_reason"),
+                ({"age_reason": 13}, "age_reason"),
             ):
                 with pytest.raises(ValueError, match=message):
                     rig.engine.adopt(ours.fileno(), None, queue, chunked=True, **wrong)  # type: ignore[arg-type]

@@ -163,6 +163,38 @@ class TestLooking:
             rig.engine.close(stream.handle, 9)
             assert (stream.info["reason"], stream.info["groups"]) == (9, [])
 
+    def test_for_how_long_nothing_has_happened(self) -> None:
+        with Rig(heartbeat_s=100.0) as rig:
+            stream = rig.adopt()
+            rig.clock.advance(2.0)
+            assert stream.info["idle_s"] == 2.0
+            rig.engine.subscribe(stream.handle, policy="catch_up")
+            rig.step()
+            rig.clock.advance(3.0)
+            assert stream.info["idle_s"] == 5.0
+            rig.engine.touch(stream.handle)
+            assert stream.info["idle_s"] == 0.0
+            rig.clock.advance(1.5)
+            assert stream.info["idle_s"] == 1.5
+            rig.publish("x")
+            rig.step()
+            assert stream.info["idle_s"] == 0.0
+            rig.clock.advance(50.25)
+            rig.publish("not for it", channels=["other"])
+            rig.step()
+            assert stream.info["idle_s"] == 50.25
+            rig.clock.advance(50.0)
+            assert stream.info["idle_s"] == 0.0  # a heartbeat
+
+    def test_a_stream_that_takes_nothing_is_idle(self) -> None:
+        with Rig(heartbeat_s=10.0) as rig:
+            stream = rig.stream(tiny=True)
+            rig.fill(stream, "lagging")
+            rig.clock.advance(35.0)
+            rig.publish("x")
+            rig.step()
+            assert stream.info["idle_s"] == 35.0
+
     def test_what_waits_for_the_pump_counts(self) -> None:
         with Rig() as rig:
             stream = rig.stream()

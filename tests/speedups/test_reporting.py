@@ -177,3 +177,35 @@ def test_several_kinds_of_one_connection_come_in_one_order() -> None:
         rig.engine.step()
         rig.take_reports()
         assert stream.kinds == ["slow", "lagging", "closed"]
+
+
+def test_each_reset_is_reported_before_the_stream_is_live_again() -> None:
+    with Rig(log_events=8) as rig:
+        for n in range(20):
+            rig.publish(f"{n}")
+            rig.step()
+        lost, known = rig.adopt(), rig.adopt()
+        rig.engine.subscribe(lost.handle, lost=True)
+        rig.engine.subscribe(known.handle, position=5)
+        rig.settle()
+        for stream in (lost, known):
+            assert stream.kinds == ["reset", "caught_up"]
+            assert stream.reports[0].detail is None
+            assert [event.event for event in stream.events] == ["h3py:reset"]
+        rig.publish("more")
+        rig.settle()
+        assert "reset" not in lost.kinds[2:]
+
+
+def test_two_resets_that_nobody_took_word_of_are_two_reports() -> None:
+    with Rig(log_events=16, max_queue_bytes=2000) as rig:
+        stream = rig.stream(tiny=True)
+        while sum(event.event == "h3py:reset" for event in stream.events) < 2:
+            # Without taking reports: it lags, the log forgets, it reads on.
+            for _ in range(40):
+                rig.publish("x" * 700)
+                rig.engine.step()
+            while stream.read():
+                rig.engine.step()
+        rig.take_reports()
+        assert stream.kinds == ["lagging", "reset", "reset", "caught_up"]

@@ -7,12 +7,10 @@ import itertools
 import pytest
 
 from h3py._speedups.block import plan_fault
-from h3py._speedups.format import SSEEvent
 from h3py._speedups.write_queue import WriteQueue
 from h3py.close_reason import CloseReason
 from h3py.errors import BackpressureDetected, EventTooLarge
 from tests.speedups.support.rig import Rig, Stream
-from tests.speedups.support.wire import Wire
 
 
 def beats(stream: Stream) -> int:
@@ -46,6 +44,19 @@ class TestHeartbeats:
             assert when[100] == 200
             steps = [after - before for before, after in itertools.pairwise(when[88:101])]
             assert max(steps) < 60
+
+    def test_one_comes_in_time_after_a_queue_that_waited_has_drained(self) -> None:
+        with Rig(heartbeat_s=30.0, max_queue_bytes=1 << 20) as rig:
+            stream = rig.stream(tiny=True)
+            rig.publish("x" * 100_000)
+            rig.step()
+            rig.clock.advance(40.0)
+            rig.settle()
+            assert beats(stream) == 0
+            rig.clock.advance(26.9)
+            assert beats(stream) == 0
+            rig.clock.advance(3.1)
+            assert beats(stream) == 1
 
     def test_what_was_sent_postpones_it(self) -> None:
         with Rig(heartbeat_s=30.0) as rig:
@@ -137,6 +148,17 @@ class TestSlow:
                 rig.step(2)
             assert stream.closed_as is None
             assert stream.kinds == ["slow"]
+
+    def test_heartbeats_that_are_due_meanwhile_put_nothing_off(self) -> None:
+        with Rig(stall_timeout_s=60.0, heartbeat_s=15.0) as rig:
+            stream = self.blocked(rig)
+            for _ in range(59):
+                rig.clock.advance(1.0)
+                rig.step()
+            assert stream.closed_as is None
+            rig.clock.advance(1.0)
+            rig.step()
+            assert stream.closed_as is CloseReason.SLOW
 
     def test_never_where_it_is_switched_off(self) -> None:
         with Rig(stall_timeout_s=None) as rig:
@@ -247,6 +269,22 @@ class TestLeaseAndAge:
             rig.settle(read=False)
             assert {stream.closed_as for stream in streams} == {CloseReason.MAX_AGE}
 
+    def test_an_age_may_have_a_reason_of_its_own(self) -> None:
+        """Credentials that expire."""
+        with Rig() as rig:
+            stream = rig.stream(
+                adopt={"max_age_s": 5.0, "age_reason": CloseReason.AUTH_EXPIRED.code}
+            )
+            rig.clock.advance(4.9)
+            rig.settle()
+            assert stream.state == "live"
+            rig.clock.advance(0.1)
+            rig.settle()
+            assert stream.wire.ended
+            stream.client.close()
+            rig.settle(read=False)
+            assert stream.closed_as is CloseReason.AUTH_EXPIRED
+
     def test_neither_is_on_by_itself(self) -> None:
         with Rig() as rig:
             stream = rig.stream()
@@ -305,89 +343,3 @@ class TestMemory:
             with pytest.raises(EventTooLarge, match="half of max_memory_bytes"):
                 rig.publish("x" * 150_000)
             assert rig.engine.stats()["blocks"] == 1
-
-
-class TestShutdown:
-    def test_every_stream_is_told_and_ended(self) -> None:
-        with Rig() as rig:
-            streams = [rig.stream() for _ in range(5)]
-            rig.publish("last")
-            rig.engine.shutdown(
-                reason=CloseReason.SHUTDOWN.code, farewell=b"retry: 10\n\n", deadline_s=10.0
-            )
-            rig.clock.advance(0.05)
-            rig.settle()
-            for stream in streams:
-                assert stream.wire.ended
-                assert stream.data == ["last"]
-                assert stream.wire.chunks[-1] == b"retry: 10\n\n"
-                stream.client.close()
-            rig.settle(read=False)
-            assert {stream.closed_as for stream in streams} == {CloseReason.SHUTDOWN}
-
-    def test_ends_are_spread_over_the_window(self) -> None:
-        with Rig() as rig:
-            streams = [rig.stream() for _ in range(100)]
-            rig.engine.shutdown(reason=11, window_s=10.0, deadline_s=20.0)
-            ended = []
-            for _ in range(11):
-                rig.clock.advance(1.0)
-                rig.settle()
-                ended.append(sum(stream.wire.ended for stream in streams))
-            steps = [after - before for before, after in zip([0, *ended], ended, strict=False)]
-            assert ended[-1] == 100
-            assert max(steps) <= 40
-            assert sum(step > 0 for step in steps) >= 6
-
-    def test_what_has_not_ended_by_the_deadline_is_cut(self) -> None:
-        with Rig(linger_s=2.0) as rig:
-            stream = rig.stream(tiny=True)
-            rig.fill(stream, "lagging")
-            rig.engine.shutdown(reason=11, deadline_s=5.0)
-            for _ in range(4):
-                rig.clock.advance(1.2)
-                rig.settle(read=False)
-            assert stream.closed_as is None
-            rig.clock.advance(0.2)
-            rig.settle(read=False)
-            assert stream.closed_as is CloseReason.SHUTDOWN
-
-    def test_a_lagging_stream_gets_what_there_is(self) -> None:
-        with Rig() as rig:
-            stream = rig.stream(tiny=True)
-            sent = rig.fill(stream, "lagging")
-            rig.engine.shutdown(reason=11, farewell=b": bye\n\n", deadline_s=60.0)
-            rig.clock.advance(0.05)
-            rig.settle()
-            assert stream.data == sent
-            assert stream.wire.ended
-            assert stream.wire.chunks[-1] == b": bye\n\n"
-
-    def test_beginning_it_twice_changes_nothing(self) -> None:
-        with Rig() as rig:
-            stream = rig.stream()
-            rig.engine.shutdown(reason=CloseReason.KICKED.code, farewell=b": one\n\n")
-            rig.engine.shutdown(reason=CloseReason.SHUTDOWN.code, farewell=b": two\n\n")
-            rig.clock.advance(0.05)
-            rig.settle()
-            assert stream.wire.chunks == [b": one\n\n"]
-            stream.client.close()
-            rig.settle(read=False)
-            assert stream.closed_as is CloseReason.KICKED
-
-    def test_an_indirect_stream_is_told_too(self) -> None:
-        with Rig() as rig:
-            handle = rig.engine.adopt(-1, 1, WriteQueue(), chunked=True, indirect=True)
-            rig.engine.send(handle, SSEEvent("x"))
-            rig.engine.shutdown(reason=11, farewell=b": bye\n\n")
-            rig.step()
-            rig.clock.advance(0.05)
-            rig.step(3)
-            wire = Wire()
-            while taken := rig.engine.take(handle):
-                wire.feed(taken)
-            assert wire.ended
-            assert wire.data == ["x"]
-            assert wire.chunks[-1] == b": bye\n\n"
-            rig.step(3)
-            assert rig.reported[-1].kind == "closed"

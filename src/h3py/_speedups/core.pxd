@@ -67,6 +67,7 @@ cdef enum:
     ID_DIGITS = 12                          # hexadecimal, of the epoch and of the sequence
     ID_LINE = 4 + ID_DIGITS + 1 + ID_DIGITS + 1     # "id: <epoch>-<sequence>\n"
     ROUND_BYTES = 256 * 1024                # of one connection in one round
+    MAX_FAREWELLS = 16
 
 cdef struct Member:
     uint32_t conn           # its index
@@ -152,7 +153,7 @@ cdef struct Conn:           # 256 bytes
     uint8_t pump            # fixed: the number of its pump
     uint8_t interest        # pump (watched: lock)
     uint16_t traits         # fixed
-    int64_t sent_at         # pump: ms, when the queue was last empty after sending
+    int64_t sent_at         # pump; seen by others: ms, when something last left
     int64_t blocked_at      # pump: ms; 0: the socket takes what there is
     int64_t deadline        # pump: ms; 0: none. Closing: the end of lingering; else the maximum age
 
@@ -165,6 +166,8 @@ cdef struct Conn:           # 256 bytes
     uint16_t marks          # pump
     uint8_t known           # lock
     uint8_t policy_wanted   # lock: the pump takes it over
+    uint8_t age_reason      # fixed: why it ends at its maximum age
+    uint16_t resets         # lock: told to the client, and not yet to Python
     PyObject* owner         # lock
     Conn* mail_next         # lock; pump: of the list of the gone; free list
     Conn* told_next         # lock
@@ -294,7 +297,8 @@ cdef struct Core:
     int64_t stop_from_ms
     int64_t stop_window_ms
     int64_t stop_at_ms
-    Block* farewell
+    uint32_t farewell_count
+    (Block*)[MAX_FAREWELLS] farewells   # fixed once ``stopping``
 
 # "Lost": a position that is no sequence.
 cdef extern from "<stdint.h>" nogil:

@@ -1,5 +1,5 @@
-from collections.abc import Iterable, Mapping
-from typing import Any, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import final
 
 from h3py._speedups.engine_groups import EngineGroups
 from h3py._speedups.format import SSEEvent
@@ -28,7 +28,7 @@ class Engine(EngineGroups):
         self,
         *,
         reason: int,
-        farewell: bytes | None = None,
+        farewell: bytes | Sequence[bytes] | None = None,
         window_s: float = 0.0,
         deadline_s: float = 10.0,
     ) -> None: ...
@@ -36,10 +36,3 @@ class Engine(EngineGroups):
     def epoch(self) -> int: ...
     def event_id(self, sequence: int) -> str: ...
     def position_of(self, event_id: str) -> int | None: ...
-    @property
-    def head(self) -> int: ...
-    @property
-    def tail(self) -> int: ...
-    @property
-    def memory_bytes(self) -> int: ...
-    def stats(self) -> dict[str, Any]: ...

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
 from h3py._speedups.block cimport Block, block_drop, counter_add64, counter_load64
 from h3py._speedups.core cimport (
-    Conn, Core, ID_DIGITS, Targets, lock_give, lock_take, lock_wait, monotonic_ns,
+    Conn, Core, ID_DIGITS, MAX_FAREWELLS, Targets, lock_give, lock_take, lock_wait, monotonic_ns,
 )
 from h3py._speedups.marks cimport (
     GROUP_CHANNEL, GROUP_CLIENT, GROUP_USER, MAIL_INBOX, MAIL_SPACE, REASONS, USE_PARKED,
@@ -285,23 +285,41 @@ cdef class Engine(EngineGroups):
 
         Args:
             reason: A ``CloseReason.code``.
-            farewell: Bytes that every stream gets last, such as an event with ``retry``.
+            farewell: Bytes that every stream gets last, such as an event with ``retry``; or up
+                to 16 of them, of which each stream gets one, so that not all come back at once.
+                A connection that is only being closed gets none: see ``adopt``.
             window_s: The ends are spread over this time, in no particular order.
             deadline_s: What has not ended by then is cut.
 
         Raises:
-            ValueError: A reason that is none, or a time out of range.
+            ValueError: A reason that is none, a time out of range, a farewell without bytes or
+                more than 16.
+            AllocationError: No memory; nothing has begun.
         """
         cdef Core* core = self.core
-        cdef Block* last_words = NULL
+        cdef (Block*)[MAX_FAREWELLS] words
+        cdef uint32_t count = 0, i
         cdef int64_t window, deadline, now
         self.check()
         if not 0 < reason < REASONS:
             raise ValueError(f"reason must be the code of a CloseReason, not {reason}")
         window = milliseconds(window_s, "window_s")
         deadline = milliseconds(deadline_s, "deadline_s")
-        if farewell is not None:
-            last_words = piece_block(core, bytes(farewell))
+        if farewell is None:
+            farewell = ()
+        elif isinstance(farewell, (bytes, bytearray, memoryview)):
+            farewell = (farewell,)
+        farewell = [bytes(one) for one in farewell]
+        if len(farewell) > MAX_FAREWELLS:
+            raise ValueError(f"farewell may be {MAX_FAREWELLS} at most, not {len(farewell)}")
+        try:
+            for one in farewell:
+                words[count] = piece_block(core, one)
+                count += 1
+        except BaseException:
+            for i in range(count):
+                block_drop(words[i])
+            raise
         now = core_now_ms(core)
         lock_take(&core.lock)
         if not core.stopping:
@@ -310,11 +328,13 @@ cdef class Engine(EngineGroups):
             core.stop_from_ms = now
             core.stop_window_ms = window if window_s else 0
             core.stop_at_ms = now + deadline
-            core.farewell = last_words
-            last_words = NULL
+            core.farewell_count = count
+            for i in range(count):
+                core.farewells[i] = words[i]
+            count = 0
         lock_give(&core.lock)
-        if last_words != NULL:
-            block_drop(last_words)
+        for i in range(count):
+            block_drop(words[i])
         self.wake_all()
 
     # -- looking -----------------------------------------------------------------------
@@ -339,73 +359,6 @@ cdef class Engine(EngineGroups):
             return int.from_bytes(bytes.fromhex(digits), "big")
         except ValueError:
             return None
-
-    @property
-    def head(self) -> int:
-        """The last sequence; 0 before the first."""
-        self.check()
-        lock_take(&self.core.lock)
-        cdef uint64_t head = self.core.log.head
-        lock_give(&self.core.lock)
-        return head
-
-    @property
-    def tail(self) -> int:
-        """The oldest sequence that the log holds; ``head + 1`` when it holds none."""
-        self.check()
-        lock_take(&self.core.lock)
-        cdef uint64_t tail = self.core.log.tail
-        lock_give(&self.core.lock)
-        return tail
-
-    @property
-    def memory_bytes(self) -> int:
-        """All memory of blocks, queues, groups and records."""
-        self.check()
-        return counter_load64(&self.core.account.bytes)
-
-    def stats(self) -> dict:
-        """Counters since the start, and what there is now."""
-        cdef Core* core = self.core
-        cdef dict found
-        self.check()
-        found = {
-            "published": counter_load64(&core.stats.published),
-            "refused": counter_load64(&core.stats.refused),
-            "deliveries": counter_load64(&core.stats.deliveries),
-            "merged": counter_load64(&core.stats.merged),
-            "sends": counter_load64(&core.stats.sends),
-            "sent_bytes": counter_load64(&core.stats.sent_bytes),
-            "dropped": counter_load64(&core.stats.dropped),
-            "resets": counter_load64(&core.stats.resets),
-            "lags": counter_load64(&core.stats.lags),
-            "lagging": counter_load64(&core.stats.lagging),
-            "slow_episodes": counter_load64(&core.stats.slow_episodes),
-            "heartbeats": counter_load64(&core.stats.heartbeats),
-            "victims": counter_load64(&core.stats.victims),
-            "rounds": counter_load64(&core.stats.rounds),
-            "memory_bytes": counter_load64(&core.account.bytes),
-            "blocks": counter_load64(&core.account.blocks),
-        }
-        closed = {}
-        for code in range(1, REASONS):
-            count = counter_load64(&core.stats.closed[code])
-            if count:
-                closed[code] = count
-        found["closed"] = closed
-        lock_take(&core.lock)
-        cdef uint32_t connections = core.open_conns
-        cdef uint32_t parked = core.parked
-        cdef uint32_t groups = core.group_count
-        cdef uint64_t held = core.log.head - core.log.tail + 1
-        cdef int64_t log_bytes = core.log.bytes
-        lock_give(&core.lock)
-        found["watched"] = connections - parked
-        found["parked"] = parked
-        found["groups"] = groups
-        found["log_events"] = held
-        found["log_bytes"] = log_bytes
-        return found
 
 
 cdef inline bint may_go_on(Core* core, bint lagging) noexcept nogil:

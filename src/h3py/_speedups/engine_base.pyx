@@ -187,8 +187,8 @@ cdef class EngineBase:
             groups_free(core)
             free(core.pumps)
         table_free(core)
-        if core.farewell != NULL:
-            block_drop(core.farewell)
+        for i in range(core.farewell_count):
+            block_drop(core.farewells[i])
         bell_free(&core.bell)
         account_drop(core.account)
         lock_free(&core.lock)

@@ -51,9 +51,9 @@ cdef class EngineGroups(EngineViews):
             handle: Of an adopted connection.
             users: Names; what is published to any of them comes.
             channels: Names.
-            client: The name of this client.
-            position: The last sequence the client has seen: what its groups got since comes
-                first. Only with the first subscription. None: from now on.
+            client: The name of this client. What is published to it alone comes from now on.
+            position: The last sequence the client has seen: what its other groups got since
+                comes first. Only with the first subscription. None: from now on.
             everyone: Whether broadcasts come.
             where: Metadata key to accepted values; an event comes when each key of ``where``
                 has an accepted value in its metadata. Only with the first subscription.
@@ -268,7 +268,8 @@ cdef bint add_membership(Core* core, Conn* conn, Group* group, int64_t start) no
     membership = &conn.members[conn.member_count]
     membership.group = group
     membership.since = core.log.head + 1
-    if start >= 0 and <uint64_t> start < core.log.head:
+    # A client's own events are for the connection that it has: a new one brings none back.
+    if start >= 0 and <uint64_t> start < core.log.head and group.kind != GROUP_CLIENT:
         membership.since = <uint64_t> start + 1
     membership.until = 0
     membership.ended = False

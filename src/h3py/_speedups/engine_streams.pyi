@@ -10,6 +10,7 @@ _Policy = Literal["close", "catch_up", "drop_new", "drop_oldest", "keep_latest"]
 class EngineStreams(EngineBase):
     def watch(self, fd: int, owner: object, *, discard: bool = True) -> int: ...
     def unwatch(self, handle: int) -> None: ...
+    def want_writable(self, handle: int) -> bool: ...
     def adopt(
         self,
         fd: int,
@@ -22,6 +23,7 @@ class EngineStreams(EngineBase):
         max_queue_bytes: int | None = None,
         heartbeat: bool = True,
         max_age_s: float | None = None,
+        age_reason: int | None = None,
         lease_s: float | None = None,
         indirect: bool = False,
         close_fd: bool = True,

@@ -11,13 +11,13 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from h3py._speedups.block cimport Block, block_account, counter_add64, counter_store64
 from h3py._speedups.core cimport (
-    Conn, Core, SLAB_CONNS, WAIT_FIN, WAIT_IN, conn_at, conn_handle, lock_give, lock_take,
+    Conn, Core, SLAB_CONNS, WAIT_FIN, WAIT_IN, WAIT_OUT, conn_at, conn_handle, lock_give, lock_take,
     poller_add, poller_change, poller_remove,
 )
 from h3py._speedups.marks cimport (
-    MAIL_ABORT, MAIL_ADOPTED, MAIL_CLOSE, MAIL_GROUPS, REASONS, TOLD_HANGUP, TRAIT_CHUNKED,
-    TRAIT_CLOSE_FD, TRAIT_DISCARD, TRAIT_HEARTBEAT, TRAIT_INDIRECT, USE_PARKED, USE_RESERVED,
-    USE_WATCHED,
+    KNOWN_FIN, KNOWN_WRITABLE, MAIL_ABORT, MAIL_ADOPTED, MAIL_CLOSE, MAIL_GROUPS, REASONS,
+    REASON_MAX_AGE, TOLD_HANGUP, TOLD_WRITABLE, TRAIT_CHUNKED, TRAIT_CLOSE_FD, TRAIT_DISCARD,
+    TRAIT_HEARTBEAT, TRAIT_INDIRECT, TRAIT_TAIL, USE_PARKED, USE_RESERVED, USE_WATCHED,
 )
 from h3py._speedups.engine_base cimport EngineBase
 from h3py._speedups.queue cimport queue_entry, queue_init
@@ -97,12 +97,50 @@ cdef class EngineStreams(EngineBase):
         lock_take(&core.lock)
         conn = conn_find(core, handle)
         watched = conn != NULL and conn.use == USE_WATCHED
-        if watched and conn.reason == 0:
+        if watched and is_registered(conn):
             # Under the lock, as everything is that touches a watched descriptor.
             poller_remove(&core.pumps[conn.pump].poller, conn.fd, conn.interest)
         lock_give(&core.lock)
         if watched:
             self.forget(conn)
+
+    def want_writable(self, uint64_t handle) -> bool:
+        """Ask for one report ``writable``: when a watched socket takes bytes, or has ended.
+
+        Its owner, whom the socket has refused something, sends the rest then. Also after a
+        ``hangup``: whoever has only ended its side may still read. Asking again before the
+        report was taken is the same request.
+
+        Returns:
+            Whether the report will come; False: the handle is stale, or of a connection that
+            was adopted.
+
+        Raises:
+            OSError: The descriptor cannot be waited for.
+        """
+        cdef Core* core = self.core
+        cdef Conn* conn
+        cdef bint wanted
+        cdef int error = 0
+        self.check()
+        # A system call under the lock, as in ``unwatch``.
+        lock_take(&core.lock)
+        conn = conn_find(core, handle)
+        wanted = conn != NULL and conn.use == USE_WATCHED
+        if wanted and not (conn.known & KNOWN_WRITABLE or conn.told & TOLD_WRITABLE):
+            if conn.reason == 0:
+                error = poller_change(&core.pumps[conn.pump].poller, conn.fd, conn.interest,
+                                      conn.interest | WAIT_OUT, conn_handle(conn))
+            else:
+                error = poller_add(&core.pumps[conn.pump].poller, conn.fd, WAIT_OUT,
+                                   conn_handle(conn))
+            if error == 0:
+                conn.interest |= <uint8_t> WAIT_OUT
+                conn.known |= KNOWN_WRITABLE
+        lock_give(&core.lock)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return wanted
 
     cdef Conn* reserve(self) except NULL:
         """A record on the pump that has the fewest; its use is RESERVED."""
@@ -150,6 +188,7 @@ cdef class EngineStreams(EngineBase):
         max_queue_bytes=None,
         bint heartbeat=True,
         max_age_s=None,
+        age_reason=None,
         lease_s=None,
         bint indirect=False,
         bint close_fd=True,
@@ -160,14 +199,16 @@ cdef class EngineStreams(EngineBase):
 
         Args:
             fd: A non-blocking socket; -1 for an indirect connection.
-            owner: What the reports name; released when ``closed`` is taken.
+            owner: What the reports name; released when ``closed`` is taken. With None, and
+                without heartbeats, it is no stream but the rest of a response: no farewell.
             queue: Its unsent bytes; empty afterwards.
             chunked: HTTP/1.1 framing, and a last chunk at the end.
             handle: The watched connection that this is; it keeps its handle.
             policy: For a full queue, as in ``subscribe``.
             max_queue_bytes: Its cap; by default the engine's.
             heartbeat: Whether it gets heartbeats.
-            max_age_s: It ends after this long (``max_age``).
+            max_age_s: It ends after this long.
+            age_reason: The ``CloseReason.code`` of that end; None: ``max_age``.
             lease_s: It ends this long after the last ``touch`` (``lease_expired``).
             indirect: The owner takes the bytes with ``take`` when ``data`` is reported.
             close_fd: Whether the pump closes the descriptor at the end.
@@ -190,8 +231,11 @@ cdef class EngineStreams(EngineBase):
         cdef int error = 0
         cdef bint needed, at_once
         cdef PyObject* before = NULL
+        cdef int why = REASON_MAX_AGE if age_reason is None else age_reason
         if not 1 <= cap <= 0x7FFFFFFF:
             raise ValueError(f"max_queue_bytes must be 1 to {0x7FFFFFFF}, not {max_queue_bytes}")
+        if not 0 < why < REASONS:
+            raise ValueError(f"age_reason must be the code of a CloseReason, not {age_reason}")
         queue.begin()
         conn = self.reserve() if handle == 0 else self.reserve_watched(handle)
         Py_INCREF(owner)
@@ -201,9 +245,9 @@ cdef class EngineStreams(EngineBase):
         lock_take(&core.lock)
         if indirect:
             fd = -1
-            if handle and conn.reason == 0:
+            if handle and is_registered(conn):
                 poller_remove(&core.pumps[conn.pump].poller, conn.fd, conn.interest)
-        elif handle and conn.reason == 0:
+        elif handle and is_registered(conn):
             error = poller_change(&core.pumps[conn.pump].poller, fd, conn.interest,
                                   WAIT_IN | WAIT_FIN, conn_handle(conn))
         else:
@@ -222,16 +266,20 @@ cdef class EngineStreams(EngineBase):
         conn.owner = <PyObject*> owner
         conn.fd = fd
         conn.reason = 0
-        conn.told &= <uint16_t> ~TOLD_HANGUP
+        conn.told &= <uint16_t> ~(TOLD_HANGUP | TOLD_WRITABLE)
+        conn.known &= <uint8_t> ~(KNOWN_FIN | KNOWN_WRITABLE)
         conn.interest = <uint8_t> (WAIT_IN | WAIT_FIN)
         conn.traits = ((TRAIT_INDIRECT if indirect else 0) | (TRAIT_CLOSE_FD if close_fd else 0)
                        | (TRAIT_HEARTBEAT if heartbeat else 0)
-                       | (TRAIT_CHUNKED if chunked else 0))
+                       | (TRAIT_CHUNKED if chunked else 0)
+                       | (TRAIT_TAIL if owner is None and not heartbeat else 0))
         conn.policy = <uint8_t> code
         conn.policy_wanted = <uint8_t> code
+        conn.age_reason = <uint8_t> why
         conn.cap = <uint32_t> cap
         conn.lease_ms = <uint32_t> lease
         conn.touched_at = core_now_ms(core)
+        counter_store64(&conn.sent_at, conn.touched_at)
         conn.deadline = conn.touched_at + age if age else 0
         # With nothing to send there is nothing to do at once: waking the pump for each of
         # ten thousand streams that begin would cost more than all the rest of beginning.
@@ -336,6 +384,14 @@ cdef class EngineStreams(EngineBase):
                 at += 1
             lock_give(&core.lock)
         self.wake_all()
+
+
+cdef inline bint is_registered(const Conn* conn) noexcept:
+    """Whether a watched connection's descriptor is its poller's to tell of. Lock held.
+
+    Once its hang-up was told it is not; its number may be another's by now.
+    """
+    return conn.reason == 0 or conn.known & KNOWN_WRITABLE
 
 
 cdef bint close_conn(Core* core, Conn* conn, int reason, bint flush) noexcept:

@@ -1,4 +1,4 @@
-"""Looking at an engine's connections, and taking the bytes of indirect ones.
+"""Looking at an engine and its connections, and taking the bytes of indirect ones.
 
 Every method may be called from any thread, holds the GIL and waits for nothing.
 """
@@ -14,7 +14,9 @@ from h3py._speedups.block cimport (
 from h3py._speedups.core cimport Conn, Core, Group, lock_give, lock_take
 from h3py._speedups.engine_streams cimport EngineStreams
 from h3py._speedups.groups cimport group_hold, group_release
-from h3py._speedups.marks cimport KNOWN_DATA, MAIL_TAKEN, TRAIT_INDIRECT, USE_PARKED, USE_WATCHED
+from h3py._speedups.marks cimport (
+    KNOWN_DATA, MAIL_TAKEN, REASONS, TRAIT_INDIRECT, USE_PARKED, USE_WATCHED,
+)
 from h3py._speedups.queue cimport queue_sent, queue_trim, queue_vectors
 from h3py._speedups.scan cimport core_now_ms
 from h3py._speedups.table cimport conn_find, conn_mail
@@ -125,12 +127,13 @@ cdef class EngineViews(EngineStreams):
         """What can be seen of a connection, as a dict; None for a stale handle.
 
         ``state`` is ``watched`` or one of docs/engine.md; ``groups`` are pairs of kind and
-        name. The numbers are those of the pump's last round.
+        name; ``idle_s`` is how long ago something last left for it, or it was touched. The
+        numbers are those of the pump's last round.
         """
         cdef Core* core = self.core
         cdef Conn* conn
         cdef int use = 0, phase = 0, policy = 0, reason = 0
-        cdef int64_t queued = 0, events = 0, sent = 0, dropped = 0
+        cdef int64_t queued = 0, events = 0, sent = 0, dropped = 0, active = 0
         self.check()
         lock_take(&core.lock)
         conn = conn_find(core, handle)
@@ -143,6 +146,7 @@ cdef class EngineViews(EngineStreams):
             events = counter_load64(&conn.events)
             sent = counter_load64(&conn.sent_bytes)
             dropped = counter_load32(&conn.dropped)
+            active = max(counter_load64(&conn.sent_at), conn.touched_at)
         lock_give(&core.lock)
         if use == USE_WATCHED:
             return {"state": "watched", "reason": reason}
@@ -156,8 +160,78 @@ cdef class EngineViews(EngineStreams):
             "events": events,
             "sent_bytes": sent,
             "dropped": dropped,
+            "idle_s": <double> max(0, core_now_ms(core) - active) / 1000.0,
             "groups": self.groups_of(handle),
         }
+
+    # -- the whole -----------------------------------------------------------------
+
+    @property
+    def head(self) -> int:
+        """The last sequence; 0 before the first."""
+        self.check()
+        lock_take(&self.core.lock)
+        cdef uint64_t head = self.core.log.head
+        lock_give(&self.core.lock)
+        return head
+
+    @property
+    def tail(self) -> int:
+        """The oldest sequence that the log holds; ``head + 1`` when it holds none."""
+        self.check()
+        lock_take(&self.core.lock)
+        cdef uint64_t tail = self.core.log.tail
+        lock_give(&self.core.lock)
+        return tail
+
+    @property
+    def memory_bytes(self) -> int:
+        """All memory of blocks, queues, groups and records."""
+        self.check()
+        return counter_load64(&self.core.account.bytes)
+
+    def stats(self) -> dict:
+        """Counters since the start, and what there is now."""
+        cdef Core* core = self.core
+        cdef dict found
+        self.check()
+        found = {
+            "published": counter_load64(&core.stats.published),
+            "refused": counter_load64(&core.stats.refused),
+            "deliveries": counter_load64(&core.stats.deliveries),
+            "merged": counter_load64(&core.stats.merged),
+            "sends": counter_load64(&core.stats.sends),
+            "sent_bytes": counter_load64(&core.stats.sent_bytes),
+            "dropped": counter_load64(&core.stats.dropped),
+            "resets": counter_load64(&core.stats.resets),
+            "lags": counter_load64(&core.stats.lags),
+            "lagging": counter_load64(&core.stats.lagging),
+            "slow_episodes": counter_load64(&core.stats.slow_episodes),
+            "heartbeats": counter_load64(&core.stats.heartbeats),
+            "victims": counter_load64(&core.stats.victims),
+            "rounds": counter_load64(&core.stats.rounds),
+            "memory_bytes": counter_load64(&core.account.bytes),
+            "blocks": counter_load64(&core.account.blocks),
+        }
+        closed = {}
+        for code in range(1, REASONS):
+            count = counter_load64(&core.stats.closed[code])
+            if count:
+                closed[code] = count
+        found["closed"] = closed
+        lock_take(&core.lock)
+        cdef uint32_t connections = core.open_conns
+        cdef uint32_t parked = core.parked
+        cdef uint32_t groups = core.group_count
+        cdef uint64_t held = core.log.head - core.log.tail + 1
+        cdef int64_t log_bytes = core.log.bytes
+        lock_give(&core.lock)
+        found["watched"] = connections - parked
+        found["parked"] = parked
+        found["groups"] = groups
+        found["log_events"] = held
+        found["log_bytes"] = log_bytes
+        return found
 
     cdef list groups_of(self, uint64_t handle):
         """Kind and name of each group of a stream."""

@@ -9,8 +9,9 @@ from h3py._speedups.core cimport (
     conn_handle, lock_give, lock_take, poller_change, poller_remove,
 )
 from h3py._speedups.marks cimport (
-    MARK_BLOCKED, MARK_FIN, PHASE_DRAINING, PHASE_GONE, PHASE_SWITCHING, REASON_CLIENT_CLOSED,
-    REASON_LIMIT, REASON_TIMEOUT, TOLD_HANGUP, TRAIT_DISCARD, USE_PARKED, USE_WATCHED,
+    KNOWN_FIN, KNOWN_WRITABLE, MARK_BLOCKED, MARK_FIN, PHASE_DRAINING, PHASE_GONE, PHASE_SWITCHING,
+    REASON_CLIENT_CLOSED, REASON_LIMIT, REASON_TIMEOUT, TOLD_HANGUP, TOLD_WRITABLE, TRAIT_DISCARD,
+    USE_PARKED, USE_WATCHED,
 )
 from h3py._speedups.shard cimport stream_touch
 from h3py._speedups.stream cimport stream_end, stream_finish, stream_interest
@@ -75,6 +76,11 @@ cdef bint watched_event(Pump* pump, Conn* conn, int what) noexcept nogil:
     """
     cdef ssize_t count = 1
     cdef int told = 0
+    cdef bint ring = False
+    if conn.known & KNOWN_WRITABLE and what & (WAIT_OUT | WAIT_GONE):
+        ring = tell_writable(pump, conn)
+    if conn.reason:
+        return ring
     if what & WAIT_IN and conn.traits & TRAIT_DISCARD:
         count = recv(conn.fd, pump.scratch, SCRATCH_BYTES // 4, MSG_DONTWAIT)
         if count > 0:
@@ -88,17 +94,37 @@ cdef bint watched_event(Pump* pump, Conn* conn, int what) noexcept nogil:
     elif (count == 0 or (what & WAIT_FIN and not what & WAIT_IN)) and told == 0:
         if pump.core.options.half_close:
             # Nothing more can come but the end of both sides, which is always told.
-            conn.interest = 0
-            poller_change(&pump.poller, conn.fd, WAIT_IN | WAIT_FIN, 0, conn_handle(conn))
-            return False
+            change_watched(pump, conn, conn.interest & WAIT_OUT)
+            return ring
         told = REASON_CLIENT_CLOSED
+        conn.known |= KNOWN_FIN
     if told == 0:
-        return False
-    # Told once: a level that is masked does not spin.
-    poller_remove(&pump.poller, conn.fd, conn.interest)
-    conn.interest = 0
+        return ring
     conn.reason = <uint8_t> told
-    return conn_tell(pump.core, conn, TOLD_HANGUP)
+    # Told once: a level that is masked does not spin.
+    if conn.known & KNOWN_WRITABLE:
+        change_watched(pump, conn, WAIT_OUT)
+    else:
+        poller_remove(&pump.poller, conn.fd, conn.interest)
+        conn.interest = 0
+    return conn_tell(pump.core, conn, TOLD_HANGUP) or ring
+
+
+cdef void change_watched(Pump* pump, Conn* conn, int interest) noexcept nogil:
+    """Lock held. Changing what is registered already allocates nothing, so it cannot fail."""
+    poller_change(&pump.poller, conn.fd, conn.interest, interest, conn_handle(conn))
+    conn.interest = <uint8_t> interest
+
+
+cdef bint tell_writable(Pump* pump, Conn* conn) noexcept nogil:
+    """The one report that was asked for. Lock held."""
+    conn.known &= <uint8_t> ~KNOWN_WRITABLE
+    if conn.reason == 0:
+        change_watched(pump, conn, conn.interest & ~WAIT_OUT)
+    else:
+        poller_remove(&pump.poller, conn.fd, conn.interest)
+        conn.interest = 0
+    return conn_tell(pump.core, conn, TOLD_WRITABLE)
 
 
 cdef void take_events(Pump* pump, PollEvent* events, int count) noexcept nogil:

@@ -9,16 +9,18 @@ from h3py._speedups.block cimport (
     FRAME_HEAD_MAX, FRAME_TAIL, block_drop, block_new, block_ref, counter_add64, counter_load64,
     fault_plans, faults_use, frame_head_size, frame_head_write,
 )
-from h3py._speedups.core cimport Core, ID_DIGITS, LogEntry, lock_give, lock_take, set_phase
+from h3py._speedups.core cimport (
+    Core, ID_DIGITS, LogEntry, bell_ring, lock_give, lock_take, set_phase,
+)
 from h3py._speedups.marks cimport (
     MARK_LISTED, ODD_INBOX, ODD_INDIRECT, ODD_MISSED, ODD_WHERE, PHASE_LAGGING, PHASE_LIVE,
-    PHASE_PAGING, REASON_LIMIT, TOLD_CAUGHT_UP,
+    PHASE_PAGING, REASON_LIMIT, TOLD_CAUGHT_UP, TOLD_RESET,
 )
 from h3py._speedups.log cimport entry_is_for, filter_accepts, hex_write, log_entry, lost_after
 from h3py._speedups.queue cimport queue_block_size
 from h3py._speedups.shard cimport stream_push, stream_push_inbox, stream_touch
 from h3py._speedups.stream cimport stream_ask_page
-from h3py._speedups.table cimport report
+from h3py._speedups.table cimport conn_tell, report
 
 faults_use(fault_plans())
 
@@ -73,6 +75,7 @@ cdef bint resume(Pump* pump, Conn* conn) noexcept nogil:
 cdef void reset(Pump* pump, Conn* conn) noexcept nogil:
     """Tell the client that something of its own was lost, and go on with what comes."""
     cdef Block* notice = reset_notice(pump)
+    cdef bint ring
     counter_add64(&pump.core.stats.resets, 1)
     if notice == NULL or stream_push(pump, conn, notice) < 0:
         if notice != NULL:
@@ -80,6 +83,13 @@ cdef void reset(Pump* pump, Conn* conn) noexcept nogil:
         conn.verdict = REASON_LIMIT
         stream_touch(pump, conn)
         return
+    lock_take(&pump.core.lock)
+    if conn.resets < 0xFF:
+        conn.resets += 1
+    ring = conn_tell(pump.core, conn, TOLD_RESET)
+    lock_give(&pump.core.lock)
+    if ring:
+        bell_ring(&pump.core.bell)
     go_live(pump, conn)
 
 

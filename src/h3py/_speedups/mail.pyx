@@ -1,15 +1,17 @@
 """Taking the mail, and what waits for a position: see ``mail.pxd``."""
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
-from h3py._speedups.block cimport counter_load64, fault_plans, faults_use
+from h3py._speedups.block cimport (
+    Block, block_copy, counter_load64, counter_store64, fault_plans, faults_use,
+)
 from h3py._speedups.core cimport Conn, Core, LOST_POSITION, NO_SLOT, lock_give, lock_take, set_phase
 from h3py._speedups.marks cimport (
     KNOWN_NOTICES, MAIL_ABORT, MAIL_ADOPTED, MAIL_CHANGED, MAIL_CLOSE, MAIL_GROUPS, MAIL_INBOX,
     MAIL_PAGED, MAIL_REWIND, MAIL_SETTINGS, MAIL_SPACE, MAIL_TAKEN, MARK_ASKED, MARK_PENDING,
     MARK_SLOW, MARK_SPACE, ODD_CLOSE, ODD_EXACT, ODD_GROUPS, ODD_INBOX, ODD_INDIRECT, ODD_WHERE,
     PHASE_CLOSING, PHASE_GONE, PHASE_LIVE, PHASE_PAGING, POLICY_DROP_OLDEST, REASON_CLIENT_CLOSED,
-    REASON_LIMIT, TRAIT_INDIRECT, TRAIT_NOTICES,
+    REASON_LIMIT, TRAIT_INDIRECT, TRAIT_NOTICES, TRAIT_TAIL,
 )
 from h3py._speedups.lag cimport reset, resume
 from h3py._speedups.members cimport memberships_settle
@@ -17,7 +19,7 @@ from h3py._speedups.shard cimport (
     stream_due, stream_enter, stream_list, stream_pend, stream_push_inbox, stream_touch,
 )
 from h3py._speedups.stream cimport stream_end, stream_finish
-from h3py._speedups.table cimport mail_take
+from h3py._speedups.table cimport inbox_add, mail_take
 
 faults_use(fault_plans())
 
@@ -116,10 +118,11 @@ cdef void take_letter(Pump* pump, Conn* conn, int mail) noexcept nogil:
         if pump.stopping:
             conn.deadline = pump.core.stop_at_ms
         stream_due(pump, conn, conn.deadline)
+        last_words(pump, conn)
     if mail & MAIL_SPACE:
         conn.marks |= MARK_SPACE
     if mail & MAIL_TAKEN:
-        conn.sent_at = pump.now_ms
+        counter_store64(&conn.sent_at, pump.now_ms)
         if counter_load64(&conn.visible) == 0:
             conn.blocked_at = 0
             conn.marks &= <uint16_t> ~MARK_SLOW
@@ -129,6 +132,34 @@ cdef void take_letter(Pump* pump, Conn* conn, int mail) noexcept nogil:
         pump.due[conn.slot] = 0
     if conn.odd & (ODD_INBOX | ODD_GROUPS | ODD_CLOSE):
         stream_pend(pump, conn)
+
+
+cdef void last_words(Pump* pump, Conn* conn) noexcept nogil:
+    """A stream that a shutdown ends gets the farewell after all else, if there is memory for it.
+
+    Which of them is the turn of its record: clients that came together get different ones.
+    """
+    cdef Core* core = pump.core
+    cdef Block* words = NULL
+    cdef uint64_t close_at
+    lock_take(&core.lock)
+    if (core.stopping and core.farewell_count and conn.reason == core.stop_reason
+            and not conn.traits & TRAIT_TAIL):
+        words = core.farewells[conn.index % core.farewell_count]
+    close_at = conn.close_at
+    lock_give(&core.lock)
+    # They are as they were until the engine is freed.
+    if words != NULL:
+        words = block_copy(words, core.account)
+    if words == NULL:
+        return
+    words.sequence = close_at
+    lock_take(&core.lock)
+    # The last piece: since its end was decided nothing else is taken for it.
+    conn.inbox_bytes += <int64_t> (words.head + words.inner + words.tail)
+    inbox_add(conn, words)
+    lock_give(&core.lock)
+    conn.odd |= ODD_INBOX
 
 
 cdef void take_page(Pump* pump, Conn* conn) noexcept nogil:

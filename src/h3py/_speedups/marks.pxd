@@ -70,6 +70,8 @@ cdef enum Told:
     TOLD_SPACE = 32
     TOLD_DATA = 64
     TOLD_CLOSED = 128
+    TOLD_RESET = 256
+    TOLD_WRITABLE = 512
 
 # Properties of a connection (fixed, but for NOTICES: pump).
 cdef enum Trait:
@@ -79,6 +81,7 @@ cdef enum Trait:
     TRAIT_DISCARD = 8       # watched: read and discard what the client sends
     TRAIT_NOTICES = 16      # tell the client of drops
     TRAIT_CHUNKED = 32      # the body ends with a last chunk
+    TRAIT_TAIL = 64         # what is left of a response that is over: no stream
 
 # Where a connection is and what was said of it (pump).
 cdef enum Mark:
@@ -98,6 +101,8 @@ cdef enum Known:
     KNOWN_SUBSCRIBED = 4    # has had a subscription
     KNOWN_DATA = 8          # "data" was reported, and not all was taken
     KNOWN_NOTICES = 16      # wanted: the pump sets the trait
+    KNOWN_FIN = 32          # watched: the client has ended its side, and no more
+    KNOWN_WRITABLE = 64     # watched: ``writable`` is wanted, and its descriptor registered
 
 # Why a live connection cannot be served by the short way (pump).
 cdef enum Odd:

@@ -15,8 +15,8 @@ from libc.stdint cimport int64_t, uint16_t, uint64_t
 from h3py._speedups.block cimport counter_load32, counter_load64
 from h3py._speedups.core cimport Conn, bell_clear, bell_ring, conn_handle, lock_give, lock_take
 from h3py._speedups.marks cimport (
-    TOLD_CAUGHT_UP, TOLD_CLOSED, TOLD_DATA, TOLD_HANGUP, TOLD_LAGGING, TOLD_PAGE, TOLD_SLOW,
-    TOLD_SPACE, USE_FORGOTTEN,
+    KNOWN_FIN, REASON_CLIENT_CLOSED, TOLD_CAUGHT_UP, TOLD_CLOSED, TOLD_DATA, TOLD_HANGUP,
+    TOLD_LAGGING, TOLD_PAGE, TOLD_RESET, TOLD_SLOW, TOLD_SPACE, TOLD_WRITABLE, USE_FORGOTTEN,
 )
 from h3py._speedups.table cimport conn_give, told_return, told_take
 
@@ -26,8 +26,10 @@ Counters = namedtuple("Counters", ("events", "sent_bytes", "dropped", "unsent"))
 # In the order in which they are told, when several wait for one connection.
 cdef tuple KINDS = (
     ("hangup", TOLD_HANGUP),
+    ("writable", TOLD_WRITABLE),
     ("slow", TOLD_SLOW),
     ("lagging", TOLD_LAGGING),
+    ("reset", TOLD_RESET),
     ("caught_up", TOLD_CAUGHT_UP),
     ("page", TOLD_PAGE),
     ("space", TOLD_SPACE),
@@ -36,11 +38,20 @@ cdef tuple KINDS = (
 )
 
 
+cdef struct Word:
+    # What a connection's record said when it was taken out of the outbox.
+    Conn* conn
+    uint64_t handle
+    uint64_t position
+    int told
+    int reason
+    uint16_t resets
+    bint fin
+
+
 cdef list take_reports(Core* core, Py_ssize_t at_most):
     """At most so many reports, and the few more of the last connection's."""
-    cdef Conn* conn
-    cdef int told
-    cdef uint64_t handle
+    cdef Word word
     cdef bint room
     cdef list out = []
     bell_clear(&core.bell)
@@ -52,64 +63,78 @@ cdef list take_reports(Core* core, Py_ssize_t at_most):
     if room:
         out.append(Report("room", 0, None, 0, None))
     while len(out) < at_most:
-        handle = 0
-        told = 0
         lock_take(&core.lock)
-        conn = told_take(core)
-        if conn != NULL:
-            told = conn.told
-            conn.told = 0
-            if conn.use == USE_FORGOTTEN:
-                conn_give(core, conn)
-                told = 0
-            handle = conn_handle(conn)
+        take_word(core, &word)
         lock_give(&core.lock)
-        if conn == NULL:
+        if word.conn == NULL:
             return out
-        if told:
+        if word.told:
             try:
-                describe(core, out, conn, told)
+                describe(core, out, &word)
             except BaseException:
-                put_back(core, conn, handle, told)
+                put_back(core, &word)
                 raise
     bell_ring(&core.bell)
     return out
 
 
-cdef void put_back(Core* core, Conn* conn, uint64_t handle, int told) noexcept:
+cdef void take_word(Core* core, Word* word) noexcept:
+    """The first word of the outbox, if any. Lock held."""
+    cdef Conn* conn = told_take(core)
+    word.conn = conn
+    if conn == NULL:
+        return
+    word.told = conn.told
+    word.resets = conn.resets
+    conn.told = 0
+    conn.resets = 0
+    if conn.use == USE_FORGOTTEN:
+        conn_give(core, conn)
+        word.told = 0
+        return
+    word.handle = conn_handle(conn)
+    word.position = conn.start_at
+    word.reason = conn.reason
+    word.fin = conn.known & KNOWN_FIN
+
+
+cdef void put_back(Core* core, const Word* word) noexcept:
     """No memory for a report: it will be told again."""
+    cdef Conn* conn = word.conn
     lock_take(&core.lock)
-    if conn_handle(conn) == handle:
-        conn.told |= <uint16_t> told
+    if conn_handle(conn) == word.handle:
+        conn.told |= <uint16_t> word.told
+        conn.resets += word.resets
         told_return(core, conn)
     lock_give(&core.lock)
 
 
-cdef int describe(Core* core, list out, Conn* conn, int told) except -1:
+cdef int describe(Core* core, list out, const Word* word) except -1:
     """Append the reports of one connection; a closed one gives its record back."""
+    cdef Conn* conn = word.conn
     cdef PyObject* owner
     # All that is needed, before anything here can run other code.
     subject = <object> conn.owner
-    cdef uint64_t number = conn_handle(conn)
-    cdef int reason = conn.reason
-    cdef uint64_t position = conn.start_at
     cdef int64_t queued = counter_load64(&conn.visible)
     cdef list made = []
-    handle = number
+    handle = word.handle
     for kind, flag in KINDS:
-        if told & <int> flag:
+        if word.told & <int> flag:
             detail = None
-            if flag == TOLD_PAGE:
-                detail = position
+            if flag == TOLD_HANGUP and word.reason == REASON_CLIENT_CLOSED:
+                detail = "fin" if word.fin else "error"
+            elif flag == TOLD_PAGE:
+                detail = word.position
             elif flag == TOLD_SPACE:
                 detail = queued
             elif flag == TOLD_CLOSED:
                 detail = Counters(
                     counter_load64(&conn.events), counter_load64(&conn.sent_bytes),
                     counter_load32(&conn.dropped), conn.missed)
-            made.append(Report(kind, handle, subject, reason, detail))
+            report = Report(kind, handle, subject, word.reason, detail)
+            made += [report] * word.resets if flag == TOLD_RESET else [report]
     out.extend(made)
-    if told & TOLD_CLOSED:
+    if word.told & TOLD_CLOSED:
         owner = conn.owner
         conn.owner = NULL
         lock_take(&core.lock)

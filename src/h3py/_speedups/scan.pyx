@@ -4,13 +4,13 @@ from libc.stddef cimport size_t
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
 from h3py._speedups.block cimport (
-    Block, atomic_load64, block_copy, block_drop, counter_add64, counter_load64, fault_plans,
-    faults_use,
+    Block, atomic_load64, block_drop, counter_add64, counter_load64, counter_store64,
+    fault_plans, faults_use,
 )
 from h3py._speedups.core cimport Conn, lock_give, lock_take, lock_wake_all, monotonic_ns
 from h3py._speedups.marks cimport (
-    MAIL_CLOSE, MAIL_GROUPS, MAIL_INBOX, MARK_SLOW, ODD_CLOSE, PHASE_CLOSING, PHASE_GONE,
-    PHASE_LIVE, REASON_LEASE_EXPIRED, REASON_LIMIT, REASON_MAX_AGE, REASON_SLOW, REASON_TIMEOUT,
+    MAIL_CLOSE, MAIL_GROUPS, MARK_SLOW, ODD_CLOSE, PHASE_CLOSING, PHASE_GONE,
+    PHASE_LIVE, REASON_LEASE_EXPIRED, REASON_LIMIT, REASON_SLOW, REASON_TIMEOUT,
     TOLD_SLOW, TRAIT_HEARTBEAT, TRAIT_INDIRECT,
 )
 from h3py._speedups.lag cimport heartbeat_block
@@ -18,7 +18,7 @@ from h3py._speedups.log cimport blocks_drop, log_expire, log_shorten
 from h3py._speedups.queue cimport queue_entry
 from h3py._speedups.shard cimport stream_due, stream_push
 from h3py._speedups.stream cimport stream_end, stream_finish
-from h3py._speedups.table cimport conn_decide, conn_mail, inbox_add, report
+from h3py._speedups.table cimport conn_decide, conn_mail, report
 
 cdef extern from "liveness.h" nogil:
     int64_t silence_ms(int fd)
@@ -74,9 +74,7 @@ cdef void end_streams(Pump* pump) noexcept nogil:
     cdef Core* core = pump.core
     cdef uint32_t i
     cdef Conn* conn
-    cdef Block* words
     cdef int64_t turn
-    cdef bint mine
     for i in range(pump.conn_count):
         conn = pump.conns[i]
         if conn.phase == PHASE_GONE:
@@ -88,29 +86,12 @@ cdef void end_streams(Pump* pump) noexcept nogil:
         turn = core.stop_window_ms * ((conn.index * 2654435761u) >> 16 & 0xFFF) // 4096
         if conn.phase >= PHASE_CLOSING or pump.now_ms < core.stop_from_ms + turn:
             continue
-        words = farewell_block(pump)
         lock_take(&core.lock)
-        mine = conn.reason == 0
-        if mine:
-            if words != NULL:
-                words.sequence = core.log.head
-                conn.inbox_bytes += <int64_t> (words.head + words.inner + words.tail)
-                inbox_add(conn, words)
-                words = NULL
+        if conn.reason == 0:
             conn_decide(core, conn, core.stop_reason)
-            conn_mail(core, conn, MAIL_INBOX | MAIL_GROUPS | MAIL_CLOSE)
+            conn_mail(core, conn, MAIL_GROUPS | MAIL_CLOSE)
             pump.more = True
         lock_give(&core.lock)
-        if words != NULL:
-            block_drop(words)
-
-
-cdef Block* farewell_block(Pump* pump) noexcept nogil:
-    """A copy of the last words for one stream; NULL: there are none, or no memory."""
-    cdef Block* words = pump.core.farewell
-    if words == NULL:
-        return NULL
-    return block_copy(words, pump.core.account)
 
 
 cdef void look_at(Pump* pump, Conn* conn) noexcept nogil:
@@ -120,9 +101,10 @@ cdef void look_at(Pump* pump, Conn* conn) noexcept nogil:
     if conn.deadline:
         if now >= conn.deadline:
             if conn.phase >= PHASE_CLOSING or conn.odd & ODD_CLOSE:
-                stream_finish(pump, conn, REASON_MAX_AGE)
+                # The reason was decided when its end began.
+                stream_finish(pump, conn, conn.age_reason)
             else:
-                stream_end(pump, conn, REASON_MAX_AGE)
+                stream_end(pump, conn, conn.age_reason)
             return
         stream_due(pump, conn, conn.deadline)
     if conn.phase >= PHASE_CLOSING:
@@ -146,6 +128,11 @@ cdef void look_at(Pump* pump, Conn* conn) noexcept nogil:
         if silent >= 0:
             stream_due(pump, conn, now + pump.core.options.dead_after_ms - silent)
     if conn.traits & TRAIT_HEARTBEAT and pump.core.options.heartbeat_ms:
+        if now >= heartbeat_due(pump, conn) and not is_idle(conn):
+            # What waits in its queue does the heartbeat's work. Should it leave at once, no
+            # heartbeat is due before this time.
+            stream_due(pump, conn, now + pump.core.options.heartbeat_ms * 9 // 10)
+            return
         if now >= heartbeat_due(pump, conn):
             beat(pump, conn)
         stream_due(pump, conn, heartbeat_due(pump, conn))
@@ -170,19 +157,20 @@ cdef bint look_at_slow(Pump* pump, Conn* conn) noexcept nogil:
     return True
 
 
+cdef bint is_idle(const Conn* conn) noexcept nogil:
+    """Whether it has been sent everything, and there is nothing more for it."""
+    return conn.phase == PHASE_LIVE and counter_load64(&conn.visible) == 0 and (
+        conn.traits & TRAIT_INDIRECT or conn.queue.count == 0
+    )
+
+
 cdef void beat(Pump* pump, Conn* conn) noexcept nogil:
     """A comment to an idle stream: only into an empty queue, and only when it has all else."""
     cdef Block* block
-    if conn.phase != PHASE_LIVE or counter_load64(&conn.visible) != 0 or (
-        not conn.traits & TRAIT_INDIRECT and conn.queue.count
-    ):
-        # It is not idle: what waits in its queue does the heartbeat's work.
-        conn.sent_at = pump.now_ms
-        return
     block = heartbeat_block(pump)
     if block == NULL:
         return
-    conn.sent_at = pump.now_ms
+    counter_store64(&conn.sent_at, pump.now_ms)
     if stream_push(pump, conn, block) < 0:
         block_drop(block)
         stream_finish(pump, conn, REASON_LIMIT)

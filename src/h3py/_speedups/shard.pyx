@@ -47,7 +47,6 @@ cdef int stream_enter(Pump* pump, Conn* conn) noexcept nogil:
     pump.conns[conn.slot] = conn
     pump.due[conn.slot] = 0
     pump.conn_count += 1
-    conn.sent_at = pump.now_ms
     return 0
 
 

@@ -135,7 +135,7 @@ cdef bint stream_flush(Pump* pump, Conn* conn) noexcept nogil:
     counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
     if conn.queue.bytes < before:
         counter_store64(&conn.sent_bytes, conn.sent_bytes + <int64_t> (before - conn.queue.bytes))
-        conn.sent_at = pump.now_ms
+        counter_store64(&conn.sent_at, pump.now_ms)
         counter_add64(&pump.core.stats.sent_bytes, <int64_t> (before - conn.queue.bytes))
         counter_add64(&pump.core.stats.sends, 1)
     if result == SEND_DONE:

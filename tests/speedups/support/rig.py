@@ -141,11 +141,11 @@ class Rig:
         ours, theirs = self.pair(tiny=tiny)
         stream = Stream(self, ours, theirs, f"stream-{len(self.streams)}")
         chunked = options.pop("chunked", True)
+        owner = options.pop("owner", stream.owner)
         stream.wire.chunked = chunked
         stream.handle = self.engine.adopt(
-            ours.fileno(), stream.owner, queue or WriteQueue(chunked=chunked), chunked=chunked,
-            **options,
-        )  # fmt: skip
+            ours.fileno(), owner, queue or WriteQueue(chunked=chunked), chunked=chunked, **options
+        )
         ours.detach()
         self.streams.append(stream)
         return stream
