@@ -57,8 +57,12 @@ def make_pool(clock: ManualClock) -> Iterator[Callable[..., WorkerPool]]:
     others = set(threading.enumerate())
 
     def make(**options: float) -> WorkerPool:
-        pools.append(WorkerPool(ServeOptions(**options), clock))  # type: ignore[arg-type]
-        return pools[-1]
+        def wake() -> None:
+            pool.start_wanted()  # what the thread that reads does once it is woken
+
+        pool = WorkerPool(ServeOptions(**options), clock, wake)  # type: ignore[arg-type]
+        pools.append(pool)
+        return pool
 
     yield make
     for pool in pools:

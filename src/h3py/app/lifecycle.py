@@ -112,6 +112,9 @@ def respond(
             if event.stream is None and event._response is None and value.__class__ in PLAIN_VALUES:
                 return to_response(value, event)
             result = yield from _conclude(value, event)
+        elif endpoint.kind is Kind.PLAIN and endpoint.authorize is None:
+            value = yield call_in(event, endpoint.handler, event)
+            result = yield from _conclude(value, event)
         else:
             result = yield from _handle(endpoint, event)
     except Exception as error:  # noqa: BLE001  # the boundary: answered, or logged and answered

@@ -56,7 +56,7 @@ class ThreadServer(Server):
     def __init__(self, app: Application, options: ServeOptions) -> None:
         super().__init__(app, options)
         self.readiness = Readiness()
-        self.workers = WorkerPool(options, self.now)
+        self.workers = WorkerPool(options, self.now, self.readiness.wake)
         self._stop_asked = False  # a plain name: signal handlers set it
         self._reading: dict[int, ThreadConversation] = {}
         self._hands = threading.Lock()  # a connection passes from a worker to the reader, or ends
@@ -82,6 +82,7 @@ class ThreadServer(Server):
                     self._accept(acceptor, by_fd[fd])
                 else:
                     self._ready(fd)
+            self.workers.start_wanted()
             if time.monotonic() - swept >= SWEEP_S:
                 swept = time.monotonic()
                 self.sweep()
@@ -100,6 +101,7 @@ class ThreadServer(Server):
         while self.draining and time.monotonic() < deadline:
             for fd, _ in self.readiness.wait(DRAIN_LOOK_S):
                 self._ready(fd)
+            self.workers.start_wanted()
             self.sweep()
             self.drain_turns.look()
 

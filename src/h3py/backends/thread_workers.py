@@ -5,19 +5,22 @@ to ``workers``, and kept. A thread that begins to stream leaves the pool: its
 place is free at once, and when the stream has ended the thread comes back or
 ends. So long streams cannot starve short requests.
 
-Owner: the server. ``submit`` and ``overdue`` are called by the thread that
-reads; the rest by the workers. All threads are daemons: code that does not end
-by the drain's deadline does not keep the process.
+Owner: the server. ``submit``, ``overdue`` and ``start_wanted`` are called by the
+thread that reads; the rest by the workers. A worker that leaves asks that thread to
+start another in its place: starting one goes so deep that it would cost each stream's
+thread another page of stack. All threads are daemons: code that does not end by the
+drain's deadline does not keep the process.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextvars import copy_context
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from h3py.errors import HTTPError
 
@@ -43,12 +46,21 @@ class Job(NamedTuple):
     since: float
 
 
+def _own_context() -> dict[str, Any]:
+    """A thread's context is its own, not the starter's: that may be a request's."""
+    return {"context": Context()} if sys.version_info >= (3, 14) else {}  # before, it always is
+
+
 class WorkerPool:
     """Threads that serve complete requests."""
 
-    def __init__(self, options: ServeOptions, now: Callable[[], float]) -> None:
+    def __init__(
+        self, options: ServeOptions, now: Callable[[], float], wake: Callable[[], None]
+    ) -> None:
         self._options = options
         self._now = now
+        self._wake = wake  # the thread that reads
+        self._wanted = False
         self._jobs: deque[Job] = deque()
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -56,8 +68,8 @@ class WorkerPool:
         self._threads = 0  # that serve requests: idle ones, and busy ones that do not stream
         self._streams = 0  # that stream
         self._stopping = False
-        self._local = threading.local()
-        self._context = copy_context()
+        # By identifier: a threading.local would cost each thread half a kilobyte, and stack.
+        self._streaming: set[int] = set()
 
     @property
     def free(self) -> int:
@@ -80,6 +92,16 @@ class WorkerPool:
             elif self._threads < self._options.workers:
                 self._start_thread()
 
+    def start_wanted(self) -> None:
+        """Start the threads that jobs wait for since workers have left for their streams."""
+        if not self._wanted:
+            return
+        with self._lock:
+            self._wanted = False
+            for _ in range(len(self._jobs) - self._idle):
+                if self._threads < self._options.workers and not self._stopping:
+                    self._start_thread()
+
     def overdue(self) -> list[Job]:
         """Take out the jobs that have waited longer than ``worker_wait_s``."""
         with self._lock:
@@ -95,7 +117,8 @@ class WorkerPool:
         Raises:
             HTTPError: 503: ``max_sync_streams`` threads stream.
         """
-        if getattr(self._local, "streaming", False):
+        thread = threading.get_ident()
+        if thread in self._streaming:
             return
         with self._lock:
             if self._streams >= self._options.max_sync_streams:
@@ -106,9 +129,10 @@ class WorkerPool:
                 )
             self._streams += 1
             self._threads -= 1
-            self._local.streaming = True
-            if len(self._jobs) > self._idle:
-                self._start_thread()
+            self._streaming.add(thread)
+            self._wanted = len(self._jobs) > self._idle
+        if self._wanted:
+            self._wake()
 
     def stop(self) -> None:
         """Let idle threads end; busy ones end with what they do."""
@@ -118,9 +142,8 @@ class WorkerPool:
 
     def _start_thread(self) -> None:
         """With the lock held."""
-        # Not the starter's context: that may be a request's.
         thread = threading.Thread(
-            target=self._context.copy().run, args=(self._loop,), name="h3py-worker", daemon=True
+            target=self._loop, name="h3py-worker", daemon=True, **_own_context()
         )
         try:
             thread.start()
@@ -131,7 +154,7 @@ class WorkerPool:
         self._threads += 1
 
     def _loop(self) -> None:
-        local = self._local
+        thread = threading.get_ident()
         while True:
             with self._lock:
                 while not self._jobs:
@@ -146,9 +169,9 @@ class WorkerPool:
                 connection.answer_all(requests)
             except BaseException:  # noqa: BLE001  # SystemExit, too: logged; the worker goes on
                 _log.exception("a worker's connection failed")
-            if getattr(local, "streaming", False):
-                local.streaming = False
+            if thread in self._streaming:
                 with self._lock:
+                    self._streaming.discard(thread)
                     self._streams -= 1
                     if self._threads >= self._options.workers or self._stopping:
                         return

@@ -31,8 +31,15 @@ class Headers(Mapping[str, str]):
     def __init__(
         self, lines: list[tuple[bytes, bytes]], index: dict[bytes, bytes] | None = None
     ) -> None:
-        self._lines = lines
         self._index = dict(reversed(lines)) if index is None else index
+        # Where each name has one line the index says it all, and a stream that lasts for
+        # days has a quarter of a kilobyte less to hold.
+        self._lines = None if index is not None and len(index) == len(lines) else lines
+
+    @property
+    def _pairs(self) -> Iterable[tuple[bytes, bytes]]:
+        """Name and value of each line, in order."""
+        return self._index.items() if self._lines is None else self._lines
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]]) -> Headers:
@@ -58,18 +65,18 @@ class Headers(Mapping[str, str]):
     def get_all(self, name: str) -> list[str]:
         """The values of every line of that name, in order; empty when there is none."""
         key = _key(name)
-        return [_text(value) for known, value in self._lines if known == key]
+        return [_text(value) for known, value in self._pairs if known == key]
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _key(name) in self._index
 
     def __iter__(self) -> Iterator[str]:
         """The name of each line, in lower case."""
-        return (name.decode("latin-1") for name, _ in self._lines)
+        return (name.decode("latin-1") for name, _ in self._pairs)
 
     def __len__(self) -> int:
         """The number of field lines."""
-        return len(self._lines)
+        return len(self._index if self._lines is None else self._lines)
 
     def items(self) -> ItemsView[str, str]:
         """Name and value of each line, those of a repeated name included."""
@@ -93,7 +100,7 @@ class _Lines(ItemsView[str, str]):
     _mapping: Headers
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        for name, value in self._mapping._lines:
+        for name, value in self._mapping._pairs:
             yield name.decode("latin-1"), _text(value)
 
     def __contains__(self, item: object) -> bool:

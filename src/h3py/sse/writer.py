@@ -53,14 +53,19 @@ class StreamStart(StreamOperations):
         self._writer: SSEWriter | AsyncSSEWriter | None = None
 
     def __enter__(self) -> SSEWriter:
-        if _on_trio_loop():
-            raise RuntimeError(
-                "'with' would block the trio loop: use 'async with event.start_sse()'"
-            )
-        connection = self._stream.connection
-        if connection is not None and connection.kind == "trio":
-            raise RuntimeError("a task has begun this stream: only a task can enter it")
-        return SSEWriter(self._stream)
+        stream = self._stream
+        connection = stream.connection
+        by_task = connection is not None and connection.kind == "trio"
+        if by_task or stream.thread != threading.get_ident():
+            # Not the thread that has begun it, which alone need not ask trio where it is:
+            # the answer would cost each thread memory for as long as it lives.
+            if _on_trio_loop():
+                raise RuntimeError(
+                    "'with' would block the trio loop: use 'async with event.start_sse()'"
+                )
+            if by_task:
+                raise RuntimeError("a task has begun this stream: only a task can enter it")
+        return SSEWriter(stream)
 
     def __exit__(
         self,
