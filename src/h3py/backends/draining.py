@@ -79,10 +79,15 @@ def farewells(options: ServeOptions) -> tuple[bytes, ...]:
 
 
 class Drain:
-    """Whose turn it is to end, in a server that stops."""
+    """Whose turn it is to end, in a server that stops.
+
+    Attributes:
+        begun: All have been asked, or have been given a turn.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.begun = False
         # The latest first: turns are taken from the end.
         self._turns: list[tuple[float, Stream]] = []
 
@@ -98,6 +103,7 @@ class Drain:
         else:
             window_s = 0.0 if server.forced else server.options.drain_window_s
             self._give_turns((*self._end_parked(window_s), *driven), window_s)
+        self.begun = True
         self.look()
 
     def _end_parked(self, window_s: float) -> list[Stream]:
