@@ -53,10 +53,20 @@ def check_name(kind: str, name: str, max_bytes: int) -> str:
         raise TypeError(f"{kind} must be a str, not {type(name).__name__}")
     if not name:
         raise ValueError(f"{kind} must not be empty")
-    # No character takes more than four bytes.
-    if len(name) > max_bytes // 4 and len(name.encode()) > max_bytes:
-        raise ValueError(f"{kind} must be at most {max_bytes} bytes, not {len(name.encode())}")
+    size = check_text(kind, name)
+    if size > max_bytes:
+        raise ValueError(f"{kind} must be at most {max_bytes} bytes, not {size}")
     return name
+
+
+def check_text(kind: str, text: str) -> int:
+    """How many bytes of UTF-8 a text is; ``ValueError`` if there are none: a lone surrogate."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{kind} is no text: {error}") from error
 
 
 def check_names(kind: str, names: Iterable[str], max_bytes: int) -> tuple[str, ...]:
@@ -71,18 +81,21 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, str] | None:
 
     Raises:
         TypeError: A key that is no ``str``, or a value that is no text, number or boolean.
-        ValueError: A key that begins with NUL.
+        ValueError: A key that begins with NUL; what is not UTF-8.
     """
     if not metadata:
         return None
-    return {_key(key): as_text(key, value) for key, value in metadata.items()}
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping, not {type(metadata).__name__}")
+    return {check_key("metadata", key): as_text(key, value) for key, value in metadata.items()}
 
 
-def _key(key: object) -> str:
+def check_key(kind: str, key: object) -> str:
+    """A key of metadata, or of a condition on it; raises as ``check_metadata``."""
     if not isinstance(key, str):
-        raise TypeError(f"metadata: keys must be str, not {key!r}")
+        raise TypeError(f"{kind}: keys must be str, not {key!r}")
     if key.startswith("\0"):
-        raise ValueError("metadata: keys that begin with NUL are the manager's own")
+        raise ValueError(f"{kind}: keys that begin with NUL are the manager's own")
     return key
 
 

@@ -2,15 +2,17 @@
 
 A mapping of key to accepted values is matched in compiled code, live and in replay
 alike. A callable cannot run in a pump, so it is asked once per event when that is
-published, and its answer travels with the event as one more piece of metadata:
-a key that only this module makes, which its subscribers' conditions look at. So it costs a call
-per event and *function*, not per stream, and replay needs no second call.
+published, and its answer travels with the event as one more piece of metadata: a key
+that only this module makes, which its subscribers' conditions look at. So it costs a
+call per event and *function*, not per stream, and replay needs no second call.
 
 A function is known from its first subscriber on, and for a while after its last (so
 that a client that returns finds its answers in the history). What was published
-before has no answer of its: ``since`` says from where on there is one.
+before has no answer of its: ``since`` says from where on there is one. For that to be
+exact an event is published under the lock, once every function that is known by then
+has been asked; the functions themselves are called outside it.
 
-Owner: the hub. Any thread, under a lock; functions are called outside it.
+Owner: the hub. Any thread. The lock is reentrant, since a signal handler may publish.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from h3py.manager.events import as_text
+from h3py.app.functions import needs_trio
+from h3py.manager.events import as_text, check_key, check_text
 
 Accepts = Callable[[Mapping[str, str]], object]
+Condition = dict[str, tuple[str, ...]]
 Where = Mapping[str, "str | int | float | bool | Iterable[Any]"] | Accepts
 
 # Functions without a subscriber that are still asked.
@@ -36,30 +40,44 @@ _log = logging.getLogger("h3py.manager")
 class _Known:
     """A function that subscribers have given, and how many of them there are."""
 
-    __slots__ = ("since", "tag", "users")
+    __slots__ = ("condition", "function", "since", "tag", "users")
 
-    def __init__(self, tag: str, since: int) -> None:
+    def __init__(self, function: Accepts, tag: str, since: int) -> None:
+        self.function = function
         self.tag = tag
         self.since = since
+        self.condition: Condition = {tag: (_YES,)}
         self.users = 0
 
 
-def conditions(where: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """A mapping as the engine takes it.
+def check_where(where: Where) -> Condition | Accepts:
+    """A function as it is; a mapping as the engine takes it.
 
     Raises:
-        TypeError: A key that is no ``str``; a value that is no text, number or boolean.
-        ValueError: No accepted value for a key.
+        TypeError: Neither; an async function, or one that cannot be hashed; a key that is no
+            ``str``; a value that is no text, number or boolean.
+        ValueError: No accepted value for a key, or one that begins with NUL; text that is not
+            UTF-8.
     """
+    if callable(where):
+        if needs_trio(where):
+            raise TypeError("where: give a plain function: the publisher calls it")
+        hash(where)
+        return where
+    if not isinstance(where, Mapping):
+        raise TypeError(f"where must be a mapping or a function, not {type(where).__name__}")
     found = {}
     for key, accepted in where.items():
-        if not isinstance(key, str):
-            raise TypeError(f"where: keys must be str, not {key!r}")
-        single = isinstance(accepted, str | int | float)
-        values = (accepted,) if single else tuple(accepted)
+        check_key("where", key)
+        if isinstance(accepted, str | int | float | bytes):
+            accepted = (accepted,)
+        values = tuple(accepted)
         if not values:
             raise ValueError(f"where: {key!r} accepts no value, so no event would come")
-        found[key] = tuple(as_text(key, value) for value in values)
+        texts = tuple(as_text(key, value) for value in values)
+        for text in (key, *texts):
+            check_text("where", text)
+        found[key] = texts
     return found
 
 
@@ -67,43 +85,59 @@ class Filters:
     """The functions that are asked about each event."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[Accepts, _Known] = {}  # the longest unused first
+        self._lock = threading.RLock()
+        self._used: dict[Accepts, _Known] = {}
+        self._unused: dict[Accepts, _Known] = {}  # the longest unused first
+        self._asked: tuple[_Known, ...] = ()
         self._numbers = itertools.count()
 
-    def take(self, function: Accepts, head: int) -> tuple[dict[str, tuple[str, ...]], int]:
-        """A subscriber comes with a function: its condition, and since when it is answered."""
+    def take(self, function: Accepts, head: Callable[[], int]) -> tuple[Condition, int]:
+        """A subscriber comes with a function.
+
+        Args:
+            function: The function.
+            head: Tells the last sequence that was published.
+
+        Returns:
+            Its condition, and the sequence after which every event has its answer.
+        """
         with self._lock:
-            known = self._known.pop(function, None)
+            known = self._used.get(function) or self._unused.pop(function, None)
             if known is None:
-                known = _Known(f"\0where:{next(self._numbers)}", head)
-            self._known[function] = known
+                known = _Known(function, f"\0where:{next(self._numbers)}", head())
+                self._asked = (*self._asked, known)
+            self._used[function] = known
             known.users += 1
-            self._forget_unused()
-            return {known.tag: (_YES,)}, known.since
+            return known.condition, known.since
 
     def give_back(self, function: Accepts) -> None:
         """A subscriber with this function has gone."""
         with self._lock:
-            known = self._known.pop(function)
+            known = self._used[function]
             known.users -= 1
-            self._known[function] = known
-            self._forget_unused()
+            if known.users:
+                return
+            del self._used[function]
+            self._unused[function] = known
+            if len(self._unused) > MAX_UNUSED:
+                forgotten = self._unused.pop(next(iter(self._unused)))
+                self._asked = tuple(each for each in self._asked if each is not forgotten)
 
-    def _forget_unused(self) -> None:
-        unused = [function for function, known in self._known.items() if not known.users]
-        for function in unused[:-MAX_UNUSED]:
-            del self._known[function]
-
-    def mark(self, metadata: dict[str, str] | None) -> dict[str, str] | None:
-        """An event's metadata, with what each function says of it."""
-        if not self._known:
-            return metadata
-        with self._lock:
-            asked = [(function, known.tag) for function, known in self._known.items()]
-        given = metadata or {}
-        answers = {tag: _YES for function, tag in asked if _accepts(function, given)}
-        return {**given, **answers} or None
+    def publish(
+        self, metadata: dict[str, str] | None, send: Callable[[dict[str, str] | None], int]
+    ) -> int:
+        """Call ``send`` with an event's metadata and what each function says of it."""
+        said: dict[str, bool] = {}
+        asked = self._asked
+        while True:
+            for known in asked:
+                if known.tag not in said:
+                    said[known.tag] = _accepts(known.function, metadata or {})
+            with self._lock:
+                if asked is self._asked:
+                    yes = {tag: _YES for tag, accepted in said.items() if accepted}
+                    return send({**(metadata or {}), **yes} or None)
+                asked = self._asked
 
 
 def _accepts(function: Accepts, metadata: Mapping[str, str]) -> bool:

@@ -4,7 +4,8 @@ A manager has one hub at a time, from its first use until its last server has en
 The engine's pumps send; this thread takes their reports until the last one, so it
 outlives everything that could still have something to tell. What a report means to
 the server that carries the stream is that server's business (``take_report``); what
-it means here (room for publishers, a client that was told of a loss) is the hub's.
+it means here (room for publishers, a client that was told of a loss, a stream that
+memory was too short for) is the hub's.
 
 Servers enter when a first stream of theirs is parked here. One that stops asks for
 its streams to be drained; when the last one does, the hub closes: from then on
@@ -17,7 +18,6 @@ Owner: the manager. Any thread.
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,16 +26,18 @@ from h3py._speedups.engine import Engine
 from h3py.backends.readiness import Readiness
 from h3py.close_reason import CloseReason
 from h3py.errors import ManagerClosed
-from h3py.manager.filters import Accepts, Filters, conditions
+from h3py.manager.filters import Condition, Filters
 from h3py.manager.registry import Registry
+from h3py.manager.subscription import Subscription
+from h3py.sse.host import StreamState
 
 if TYPE_CHECKING:
-    from h3py._speedups.engine import Report
+    from h3py._speedups.engine import Counters, Report
     from h3py._speedups.format import SSEEvent
     from h3py.manager.broker import Broker
     from h3py.manager.options import ManagerOptions
     from h3py.manager.presence import Presence
-    from h3py.manager.subscription import Plan, Subscription
+    from h3py.manager.subscription import Plan
     from h3py.sse.host import StreamHost
     from h3py.sse.stream import Stream
 
@@ -52,6 +54,7 @@ class Hub:
         engine: The engine.
         registry: Who is connected.
         filters: The functions that subscribers filter with.
+        joining: Held while a stream joins further channels, so that their number is exact.
         closed: Nobody subscribes or publishes any more.
     """
 
@@ -77,16 +80,25 @@ class Hub:
             clock=getattr(options.clock, "engine_clock", None),
             **broker.engine_options,
         )
+        self.joining = threading.Lock()
         self.closed = False
         self._ended = False
         self._joined = False  # the pumps: nothing more will be reported
+        self._victims = 0  # streams that memory was too short for, and that were told of
         self._hosts: set[StreamHost] = set()
         self._draining: set[StreamHost] = set()
         self._lock = threading.Lock()
         self._room_wanted: list[Callable[[], Any]] = []
+        # Told after each turn of the hub's thread, and whether there is one just now.
+        self._turn = threading.Condition()
+        self._in_turn = False
         self._readiness = Readiness()
-        self._readiness.watch(self.engine.report_fd)
-        self.engine.start()
+        try:
+            self._readiness.watch(self.engine.report_fd)
+            self.engine.start()
+        except BaseException:
+            self._readiness.close()
+            raise
         self._thread = threading.Thread(target=self._listen, name="h3py-manager", daemon=True)
         self._thread.start()
 
@@ -104,16 +116,20 @@ class Hub:
         everyone: bool = False,
     ) -> int:
         """Publish one event; how many streams of this node it goes to."""
-        return self.broker.publish(
-            self.engine,
-            event,
-            users=users,
-            channels=channels,
-            clients=clients,
-            everyone=everyone,
-            key=key,
-            metadata=self.filters.mark(metadata),
-        )
+
+        def send(marks: dict[str, str] | None) -> int:
+            return self.broker.publish(
+                self.engine,
+                event,
+                users=users,
+                channels=channels,
+                clients=clients,
+                everyone=everyone,
+                key=key,
+                metadata=marks,
+            )
+
+        return self.filters.publish(metadata, send)
 
     def wait_for_room(self, wake: Callable[[], Any]) -> bool:
         """Whether publishers have room now; if not, ``wake`` is called when it is worth a look."""
@@ -123,11 +139,20 @@ class Hub:
             self._room_wanted.append(wake)
             return False
 
+    def stop_waiting(self, wake: Callable[[], Any]) -> None:
+        """Whoever asked for room has given up, or has been woken."""
+        with self._lock:
+            if wake in self._room_wanted:
+                self._room_wanted.remove(wake)
+
     def _wake_publishers(self) -> None:
         with self._lock:
             waiting, self._room_wanted = self._room_wanted, []
         for wake in waiting:
-            wake()
+            try:
+                wake()
+            except Exception:  # noqa: BLE001  # its loop has ended: the others are woken even so
+                _log.debug("a publisher that waited for room has gone", exc_info=True)
 
     # -- subscribing -----------------------------------------------------------------
 
@@ -136,40 +161,47 @@ class Hub:
         if self.closed:
             raise ManagerClosed("the manager is closing: its server stops")
 
-    def join_groups(self, subscription: Subscription, plan: Plan) -> Accepts | None:
-        """The one step that makes a parked stream a subscriber; gives its function, if any."""
-        engine, where, function = self.engine, plan.where, None
-        since = 0
-        if callable(where):
-            function = where
-            where, since = self.filters.take(function, engine.head)
-        elif where is not None:
-            where = conditions(where)
+    def join_groups(
+        self,
+        stream: Stream,
+        subscription: Subscription,
+        plan: Plan,
+        where: tuple[Condition | None, int],
+    ) -> None:
+        """The one step that makes a parked stream a subscriber.
+
+        Args:
+            stream: The parked stream.
+            subscription: Its subscription.
+            plan: How it is to be served.
+            where: The condition on events, and the sequence after which they can be compared.
+
+        Raises:
+            ConnectionClosed: The stream is ending.
+            ManagerClosed: The engine is shutting down.
+            AllocationError: No memory; nothing has changed.
+        """
+        condition, since = where
         position, lost = self._position(plan.last_event_id, since)
-        try:
-            engine.subscribe(
-                subscription._stream.handle,
-                users=() if subscription.user_id is None else (subscription.user_id,),
-                channels=plan.channels,
-                client=subscription.client_id,
-                position=position,
-                lost=lost,
-                where=where,
-                policy=plan.policy,
-                notices=plan.notices,
-            )
-        except BaseException:
-            if function is not None:
-                self.filters.give_back(function)
-            raise
-        return function
+        self.engine.subscribe(
+            stream.handle,
+            users=() if subscription.user_id is None else (subscription.user_id,),
+            channels=plan.channels,
+            client=subscription.client_id,
+            position=position,
+            lost=lost,
+            where=condition,
+            policy=plan.policy,
+            notices=plan.notices,
+        )
 
     def _position(self, last_event_id: str | None, since: int) -> tuple[int | None, bool]:
         """From where a stream is to go on; or that nothing is known of what its client saw."""
         if not last_event_id or not self.broker.history:
             return None, False
-        position = self.engine.position_of(last_event_id)
-        if position is None or not since <= position <= self.engine.head:
+        engine = self.engine
+        position = engine.position_of(last_event_id)
+        if position is None or not since <= position <= engine.head:
             return None, True
         return position, False
 
@@ -203,17 +235,16 @@ class Hub:
             self._draining.add(host)
             last = self._hosts <= self._draining
             self.closed = self.closed or last
-        if last:
-            self.engine.shutdown(
-                reason=CloseReason.SHUTDOWN.code,
-                farewell=random.choice(farewells) if farewells else None,
-                window_s=window_s,
-                deadline_s=deadline_s,
-            )
-            self._wake_publishers()
-            return []
-        streams = (subscription._stream for subscription in self.registry.all())
-        return [stream for stream in streams if stream.host is host]
+        if not last:
+            return self._streams_of(host)
+        self.engine.shutdown(
+            reason=CloseReason.SHUTDOWN.code,
+            farewell=farewells,
+            window_s=window_s,
+            deadline_s=deadline_s,
+        )
+        self._wake_publishers()
+        return []
 
     def leave(self, host: StreamHost) -> None:
         """A server has ended: what is left of its streams is cut. Blocks until it was told."""
@@ -222,13 +253,27 @@ class Hub:
             self._draining.discard(host)
             alone = not self._hosts
             self.closed = self.closed or alone
+        for stream in self._streams_of(host):
+            if stream.state is not StreamState.PARKED:
+                continue  # its driver ends it, and its handle is another engine's
+            self.engine.close(stream.handle, CloseReason.SHUTDOWN.code, flush=False)
         if alone:
             self.end()
             return
-        for subscription in self.registry.all():
-            stream = subscription._stream
-            if stream.host is host:
-                self.engine.close(stream.handle, CloseReason.SHUTDOWN.code, flush=False)
+        with self._turn:
+            self._turn.wait_for(
+                lambda: not self._in_turn and not self._streams_of(host), timeout=END_WAIT_S
+            )
+
+    def has_left(self, host: StreamHost) -> bool:
+        """Whether a server's streams are to end, because it stops."""
+        with self._lock:
+            return host not in self._hosts or host in self._draining
+
+    def _streams_of(self, host: StreamHost) -> list[Stream]:
+        """The streams of a server that have begun here; others find out themselves."""
+        found = (subscription._stream for subscription in self.registry.all())
+        return [stream for stream in found if stream.host is host]
 
     def end(self) -> None:
         """End the engine and take its last reports; blocks. Not from the hub's own thread."""
@@ -252,13 +297,22 @@ class Hub:
         while not joined:
             self._readiness.wait(None)
             joined = self._joined
-            while reports := self.engine.reports():
-                for report in reports:
-                    try:
-                        self._take(report)
-                    except Exception:  # noqa: BLE001  # one stream's; the others' must be heard
-                        _log.exception("a report of the engine could not be handled")
+            with self._turn:
+                self._in_turn = True
+            # In a function of its own: no name here may keep a stream that has ended.
+            self._take_all()
+            with self._turn:
+                self._in_turn = False
+                self._turn.notify_all()
         self._readiness.close()
+
+    def _take_all(self) -> None:
+        while reports := self.engine.reports():
+            for report in reports:
+                try:
+                    self._take(report)
+                except Exception:  # noqa: BLE001  # one stream's; the others' must be heard
+                    _log.exception("a report of the engine could not be handled")
 
     def _take(self, report: Report) -> None:
         if report.kind == "room":
@@ -266,6 +320,30 @@ class Hub:
             return
         stream = report.owner
         if report.kind == "reset":
-            self.presence.tell("reset", stream.home)
+            if isinstance(stream.home, Subscription):
+                self.registry.was_reset(stream.home)
+            return
+        if report.kind == "closed" and report.reason == CloseReason.LIMIT.code:
+            self._warn_of_limit(stream, report.detail)
+        stream.host.take_report(report)
+
+    def _warn_of_limit(self, stream: Stream, counters: Counters) -> None:
+        """Say which stream was closed for a limit, and for which."""
+        stats = self.engine.stats()
+        memory, most = stats["memory_bytes"], self.options.max_memory_bytes
+        if stats["victims"] > self._victims:
+            self._victims += 1
+            why = f"it held the oldest events, and memory is at its cap ({memory} of {most} bytes)"
         else:
-            stream.host.take_report(report)
+            why = "memory ran out for it, or its client sent too much"
+        _log.warning(
+            "stream closed: %s, limit: %s",
+            stream.label,
+            why,
+            extra={
+                "stream": stream.label,
+                "close_reason": CloseReason.LIMIT.value,
+                "events": counters.events,
+                "memory_bytes": memory,
+            },
+        )

@@ -8,9 +8,11 @@ and ``adrain`` excepted).
 The work is the hub's: this class checks what it is given and says it in the engine's
 words. A manager has one hub at a time; a hub ends with its last server, and the next
 server that serves the same application gets a new one, with a new epoch: clients that
-come back are told (``h3py:reset``).
+come back are told (``h3py:reset``). Between the two, whoever publishes is told that the
+manager has closed, so that what publishes ends with its server.
 
-Owner: the application; it needs no closing where a server serves it.
+Owner: the application; it needs no closing where a server serves it. A forked child's
+manager begins anew, without streams.
 """
 
 from __future__ import annotations
@@ -25,20 +27,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from h3py.app import H3Event
 from h3py.close_reason import CLOSE_REASONS, CloseReason
-from h3py.errors import ManagerClosed
+from h3py.errors import ConfigError, ConnectionLost, HTTPError, ManagerClosed, WriterClosed
 from h3py.manager.broker import Broker, MemoryBroker
 from h3py.manager.events import check_name, check_names
-from h3py.manager.filters import conditions
+from h3py.manager.filters import check_where
 from h3py.manager.hub import Hub
 from h3py.manager.info import ConnectionInfo, describe
 from h3py.manager.options import POLICIES, ManagerOptions, Policy
 from h3py.manager.presence import Presence
 from h3py.manager.publisher import Publisher
 from h3py.manager.subscription import Plan, Subscription
-from h3py.sse import StreamStart
+from h3py.sse.operations import StreamOperations
 
 if TYPE_CHECKING:
     from h3py.manager.filters import Where
+    from h3py.sse.stream import Stream
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,12 +56,19 @@ class SSEManager(Publisher):
         **options: The fields of `ManagerOptions`.
 
     Raises:
-        ConfigError: An option that does not exist, or a value that is not legal.
+        ConfigError: An option that does not exist, or a value that is not legal; memory for
+            less than the history.
     """
 
     def __init__(self, broker: Broker | None = None, **options: Any) -> None:
         self.options = ManagerOptions.build(options)
         self.broker: Broker = MemoryBroker() if broker is None else broker
+        log_bytes = self.broker.engine_options.get("log_bytes", 0)
+        if self.options.max_memory_bytes < log_bytes:
+            raise ConfigError(
+                f"max_memory_bytes must be at least the broker's max_bytes, which is {log_bytes},"
+                f" not {self.options.max_memory_bytes}"
+            )
         self._presence = Presence()
         self._lock = threading.Lock()
         self._hub: Hub | None = None
@@ -68,7 +78,7 @@ class SSEManager(Publisher):
 
     def subscribe(
         self,
-        event_or_stream: H3Event | StreamStart,
+        event_or_stream: H3Event | StreamOperations,
         channels: Iterable[str] = (),
         user_id: str | None = None,
         client_id: str | None = None,
@@ -91,7 +101,9 @@ class SSEManager(Publisher):
                 own takes over from its older stream, which ends with ``replaced``.
             metadata: Kept for `get_connections` and presence; not looked at.
             where: Which events come: a mapping of metadata key to accepted values, or a
-                function of an event's metadata (called once per event, by the publisher).
+                function of an event's metadata. It is called once per event, by the publisher;
+                replay works for a function that streams have been subscribed with before (give
+                the same one each time), and begins with ``h3py:reset`` for one that is new.
             policy: For a full queue; by default the manager's.
             notices: Tell the client of events it missed; by default as the manager.
             last_event_id: The last event the client has seen; by default what the request
@@ -104,9 +116,12 @@ class SSEManager(Publisher):
 
         Raises:
             ValueError, TypeError: A name that is none, too many channels, an unknown policy.
-            HTTPError: 429, 409: a limit is reached (a stream that has begun; else the client
-                gets that answer).
-            ManagerClosed: The manager is closing.
+            HTTPError: 503: the server stops. And, for a stream that has begun, 429 or 409: the
+                user has too many streams, the client id is somebody else's; a request gets
+                that answer when its handler has returned.
+            ManagerClosed: The server stops; for a stream that has begun.
+            SSEAlreadyStarted: The stream is parked already.
+            ConnectionLost, WriterClosed: The stream has ended.
         """
         options = self.options
         names = check_names("channel", channels, options.max_name_bytes)
@@ -119,42 +134,47 @@ class SSEManager(Publisher):
         check_name("client_id", client_id, options.max_name_bytes)
         if policy is not None and policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
-        if where is not None and not callable(where):
-            where = conditions(where)
-        started, seen, principal = self._begun(event_or_stream)
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise TypeError(f"metadata must be a mapping, not {type(metadata).__name__}")
+        condition = None if where is None else check_where(where)
+        started, seen, principal, stops = _begun(event_or_stream)
         plan = Plan(
             names,
-            where,
+            condition,
             policy or options.policy or ("catch_up" if self.broker.history else "close"),
             options.notices if notices is None else notices,
             seen if last_event_id is None else last_event_id,
             None if expires_at is None else max(0.0, expires_at - time.time()),
         )
-        subscription = Subscription(
-            self._open(reopen=True), client_id, user_id, metadata, principal, plan
-        )
+        try:
+            # A server that stops is not to open a hub that would outlive it.
+            hub = self._open(reopen=not stops)
+        except ManagerClosed as error:
+            if started is not None:
+                raise
+            retry = str(options.retry_after_s)
+            raise HTTPError(503, str(error), headers={"retry-after": retry}) from error
+        subscription = Subscription(hub, client_id, user_id, metadata, principal, plan)
         if started is not None:
             subscription.attach(started)
-        else:
-            assert isinstance(event_or_stream, H3Event)
+        elif isinstance(event_or_stream, H3Event):
             event_or_stream.subscription = subscription
         return subscription
 
-    def _begun(self, given: H3Event | StreamStart) -> tuple[StreamStart | None, str | None, Any]:
-        """The stream if it has begun, the last event its client has seen, and who it is."""
-        if isinstance(given, H3Event):
-            seen = given.headers.get("last-event-id") or given.query.get("last_event_id")
-            return given.stream, seen, given.principal
-        if isinstance(given, StreamStart):
-            return given, given.last_event_id, None
-        raise TypeError(f"subscribe an event or a stream, not {type(given).__name__}")
-
     def join(self, client_id: str, *channels: str) -> bool:
-        """Let a client's stream join channels; False: no such stream. Raises as `subscribe`."""
+        """Let a client's stream join channels; False: no such stream.
+
+        Raises:
+            ValueError, TypeError: What is no channel's name, or too many.
+            ManagerClosed: The manager is closing.
+        """
         found = self._find(client_id)
         if found is None:
             return False
-        found.join(*channels)
+        try:
+            found.join(*channels)
+        except (ConnectionLost, WriterClosed):
+            return False  # it has ended meanwhile
         return True
 
     def leave(self, client_id: str, *channels: str) -> bool:
@@ -250,7 +270,7 @@ class SSEManager(Publisher):
         """A client's open stream."""
         hub = self._hub
         found = None if hub is None else hub.registry.client(client_id)
-        return None if found is None or found.closed or not found.present else found
+        return None if found is None or found.closed else found
 
     def _open(self, *, reopen: bool = False) -> Hub:
         """The hub; a new one where there is none, and after a closed one where asked for."""
@@ -261,9 +281,16 @@ class SSEManager(Publisher):
             hub = self._hub
             if hub is None or (hub.closed and reopen):
                 hub = self._hub = Hub(self.options, self.broker, self._presence)
-        if hub.closed:
-            raise ManagerClosed("the manager is closed: its server has stopped")
+        hub.check_open()
         return hub
+
+    def open(self) -> None:
+        """Begin anew, where a server has stopped; nothing where the manager is open.
+
+        The next server's first subscriber does the same. This is for what publishes before
+        it: call it in an ``on_start`` hook of the application.
+        """
+        self._open(reopen=True)
 
     def close(self) -> None:
         """End every stream now, and refuse what comes; for a manager without a server. Blocks."""
@@ -273,9 +300,24 @@ class SSEManager(Publisher):
             hub.end()
 
 
+def _begun(given: H3Event | StreamOperations) -> tuple[Stream | None, str | None, Any, bool]:
+    """The stream if it has begun, what its client has seen, who it is, whether its server stops."""
+    if isinstance(given, H3Event):
+        seen = given.headers.get("last-event-id") or given.query.get("last_event_id")
+        # What carries a request in a test kit has no server.
+        server = getattr(given._exchange, "server", None)
+        stream = None if given.stream is None else given.stream._stream
+        return stream, seen, given.principal, getattr(server, "stopping", False)
+    if isinstance(given, StreamOperations):
+        stream = given._stream
+        return stream, given.last_event_id, None, getattr(stream.host, "stopping", False)
+    raise TypeError(f"subscribe an event or a stream, not {type(given).__name__}")
+
+
 def _forget_hubs() -> None:
     """A forked child has none of the threads: its managers begin anew."""
     for manager in tuple(_managers):
+        # Whoever held a lock is not here.
         manager._lock = threading.Lock()
         manager._hub = None
         manager._presence.forget_thread()

@@ -16,6 +16,11 @@ from h3py.options import KIB, MIB, require_integer, require_seconds
 Policy = Literal["close", "catch_up", "drop_new", "drop_oldest", "keep_latest"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
+# Times and sizes that the engine can count, and the threads it can have.
+MAX_AGE_S = 4_000_000 - 1
+MAX_QUEUE_BYTES = 2**31 - 1
+MAX_PUMPS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManagerOptions:
@@ -72,13 +77,18 @@ class ManagerOptions:
             raise ConfigError(f"half_close must be 'close' or 'allow', not {self.half_close!r}")
         for name in _POSITIVE:
             require_integer(name, getattr(self, name), minimum=1)
+        for name, most in (("max_queue_bytes", MAX_QUEUE_BYTES), ("pumps", MAX_PUMPS)):
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name} must be at most {most}, not {getattr(self, name)}")
         if self.max_streams_per_user is not None:
             require_integer("max_streams_per_user", self.max_streams_per_user, minimum=1)
         for name in ("slow_write_s", "linger_s"):
-            require_seconds(name, getattr(self, name))
+            _require_time(name, getattr(self, name))
         for name in ("heartbeat_s", "lease_s", "max_age_s", "stall_timeout_s"):
             if getattr(self, name) is not None:
-                require_seconds(name, getattr(self, name))
+                _require_time(name, getattr(self, name))
+                if not getattr(self, name):
+                    raise ConfigError(f"{name} must be above 0; None is for none")
 
     @classmethod
     def build(cls, changes: dict[str, Any]) -> ManagerOptions:
@@ -98,3 +108,10 @@ _POSITIVE = (
     "max_queue_bytes", "max_memory_bytes", "pumps", "max_channels", "max_name_bytes",
     "retry_after_s", "heartbeat_misses", "max_discard_bytes",
 )  # fmt: skip
+
+
+def _require_time(name: str, value: object) -> None:
+    require_seconds(name, value)
+    assert isinstance(value, int | float)
+    if value > MAX_AGE_S:
+        raise ConfigError(f"{name} must be at most {MAX_AGE_S} seconds, not {value}")

@@ -5,7 +5,7 @@ things happened, in one thread per manager: they may block, and delay nobody but
 each other. What they raise is logged. Without callbacks there is no thread.
 
 Owner: the manager. ``tell`` from any thread; ``stop`` lets what is queued run, and
-waits for it a bounded time.
+waits for it a bounded time. What is told after that waits for what was told before.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from h3py.errors import ConfigError
 
 Happening = Literal["connect", "disconnect", "user_online", "user_offline", "reset"]
 Callback = Callable[..., Any]
+# What is to be called, with what; None: the end.
+_Told = queue.SimpleQueue[tuple[tuple[Callback, ...], tuple[Any, ...]] | None]
 
 # How long a manager that closes waits for callbacks that are still running.
 STOP_WAIT_S = 5.0
@@ -33,11 +35,10 @@ class Presence:
     """The callbacks, and the thread that calls them."""
 
     def __init__(self) -> None:
-        self._callbacks: dict[Happening, list[Callback]] = defaultdict(list)
-        self._waiting: queue.SimpleQueue[tuple[list[Callback], tuple[Any, ...]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._callbacks: dict[Happening, tuple[Callback, ...]] = defaultdict(tuple)
+        self._told: _Told = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._stopped: threading.Thread | None = None  # the one before
         self._lock = threading.Lock()
 
     def add(self, happening: Happening, callback: Callback) -> None:
@@ -53,7 +54,8 @@ class Presence:
             raise ConfigError(
                 f"on_{happening}: give a plain function: it is called in a thread of the manager's"
             )
-        self._callbacks[happening].append(callback)
+        with self._lock:
+            self._callbacks[happening] += (callback,)
 
     def tell(self, happening: Happening, *args: Any) -> None:
         """Something has happened: its callbacks are called soon, in the order of these calls."""
@@ -62,32 +64,43 @@ class Presence:
             return
         with self._lock:
             if self._thread is None:
+                self._told = queue.SimpleQueue()
                 self._thread = threading.Thread(
-                    target=self._loop, name="h3py-presence", daemon=True
+                    target=_call_all,
+                    args=(self._told, self._stopped),
+                    name="h3py-presence",
+                    daemon=True,
                 )
+                self._stopped = None
                 self._thread.start()
-            self._waiting.put((callbacks, args))
+            self._told.put((callbacks, args))
 
     def stop(self) -> None:
         """Let what is queued run, and end the thread; ``tell`` begins another."""
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
-                self._waiting.put(None)
+                self._told.put(None)
+                self._stopped = thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(STOP_WAIT_S)
 
     def forget_thread(self) -> None:
         """In a forked child, which has no thread: what the parent had queued is the parent's."""
         self._lock = threading.Lock()
-        self._waiting = queue.SimpleQueue()
-        self._thread = None
+        self._thread = self._stopped = None
 
-    def _loop(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            callbacks, args = item
-            for callback in tuple(callbacks):
-                try:
-                    callback(*args)
-                except Exception:  # noqa: BLE001  # the application's; logged
-                    _log.exception("a presence callback failed")
+
+def _call_all(told: _Told, before: threading.Thread | None) -> None:
+    if before is not None:
+        before.join()
+        del before
+    while (item := told.get()) is not None:
+        callbacks, args = item
+        for callback in callbacks:
+            try:
+                callback(*args)
+            except BaseException:  # noqa: BLE001  # the application's; logged, and the next runs
+                _log.exception("a presence callback failed")
+        # A stream that has ended is not to be kept until the next thing happens.
+        del item, callbacks, args

@@ -163,10 +163,13 @@ class Publisher(ABC):
                 "events get their ids from the history; for ids of your own give the manager"
                 " MemoryBroker(max_events=0)"
             )
-        if any(not names for names in targets.values()):
-            return 0
         marks = check_metadata(metadata)
-        return self._open().publish(made, key=key, metadata=marks, **targets)
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"key must be a str, not {type(key).__name__}")
+        hub = self._open()
+        if not all(targets.values()):
+            return 0
+        return hub.publish(made, key=key, metadata=marks, **targets)
 
     def _name(self, kind: str, name: str) -> str:
         return check_name(kind, name, self.options.max_name_bytes)
@@ -178,18 +181,30 @@ class Publisher(ABC):
             timeout_s: At most so long; None: as long as it takes.
             lagging: Wait also until no stream is behind: a publisher that must not outrun
                 any client goes at the pace of the slowest.
+
+        Raises:
+            ManagerClosed: It had closed before.
         """
         return self._open().engine.drain(timeout_s, lagging=lagging)
 
     async def adrain(self) -> bool:
-        """Wait, as a task, until publishers have room; False: the manager closed."""
+        """Wait, as a task, until publishers have room; False: the manager closed.
+
+        Raises:
+            ManagerClosed: It had closed before.
+        """
+        hub = self._open()
         token = trio.lowlevel.current_trio_token()
-        while True:
-            hub = self._open()
+        while not hub.closed:
             room = trio.Event()
-            if hub.wait_for_room(partial(token.run_sync_soon, room.set, idempotent=True)):
-                await trio.lowlevel.checkpoint()
-                return True
-            if hub.closed:
-                return False
-            await room.wait()
+            wake = partial(token.run_sync_soon, room.set, idempotent=True)
+            try:
+                if hub.wait_for_room(wake):
+                    await trio.lowlevel.checkpoint()
+                    return True
+                if not hub.closed:
+                    await room.wait()
+            finally:
+                hub.stop_waiting(wake)
+        await trio.lowlevel.checkpoint()
+        return False

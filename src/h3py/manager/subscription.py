@@ -2,38 +2,46 @@
 
 ``SSEManager.subscribe`` makes it: checked, and nothing more. The stream begins when
 the backend is given the subscription by the handler's return (``__h3_attach__``), or
-at once where the handler has begun it before:
+at once where the handler has begun it before (``attach``):
 
-    reserve a place (limits) -> head -> present -> park in the hub's engine -> join groups
+    reserve a place (limits) -> head -> park in the hub's engine -> join groups, present
 
 Groups, replay and everything after are one step of the engine's, so nothing that is
 published meanwhile is missed or comes twice. From then on the engine serves the
 stream; what stays of it in Python is this object and the ``Stream``.
 
 Owner: the hub's registry, until the engine's report of the end (``stream_left``). It
-is the stream's *home*. Every method may be called from any thread.
+is the stream's *home* until then. Every method may be called from any thread.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from h3py.close_reason import CloseReason
-from h3py.errors import AllocationError, ConnectionClosed, ManagerClosed, NotStreamingMode
+from h3py.errors import (
+    AllocationError,
+    ConnectionClosed,
+    HTTPError,
+    ManagerClosed,
+    NotStreamingMode,
+    SSEAlreadyStarted,
+)
 from h3py.manager.events import check_names
+from h3py.manager.options import MAX_AGE_S
 from h3py.sse.host import StreamState
 from h3py.sse.operations import StreamOperations
 
 if TYPE_CHECKING:
     from h3py._speedups.engine import Engine
     from h3py.app import H3Event
-    from h3py.manager.filters import Accepts
+    from h3py.manager.filters import Accepts, Condition
     from h3py.manager.hub import Hub
     from h3py.manager.options import Policy
-    from h3py.sse import StreamStart
     from h3py.sse.stream import Stream
 
 # Streams that began together are not to end together.
@@ -44,7 +52,7 @@ class Plan(NamedTuple):
     """How a subscription is to be served; forgotten once it is."""
 
     channels: tuple[str, ...]
-    where: Mapping[str, Iterable[str]] | Accepts | None
+    where: Condition | Accepts | None
     policy: Policy
     notices: bool
     last_event_id: str | None
@@ -113,33 +121,40 @@ class Subscription(StreamOperations):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels it is in now."""
-        if self._plan is not None:
-            return self._plan.channels
-        return self.hub.channels_of(self)
+        """The channels it is in now; none once its stream has ended."""
+        plan = self._plan
+        return self.hub.channels_of(self) if plan is None else plan.channels
 
     def join(self, *channels: str) -> None:
         """Join more channels, from now on.
 
         Raises:
             NotStreamingMode: The stream has not begun.
-            ConnectionClosed: It is ending, or has ended.
+            ConnectionLost, WriterClosed: It is ending, or has ended.
+            ManagerClosed: The manager is closing.
             ValueError, TypeError: What is no channel's name, or too many.
         """
-        names = check_names("channel", channels, self.hub.options.max_name_bytes)
-        have = set(self.channels)
-        if len(have.union(names)) > self.hub.options.max_channels:
-            raise ValueError(f"a stream can be in {self.hub.options.max_channels} channels")
-        self.engine.join(self._stream.handle, channels=names)
+        hub = self.hub
+        handle = self._stream.handle
+        names = check_names("channel", channels, hub.options.max_name_bytes)
+        with hub.joining:
+            if len({*self.channels, *names}) > hub.options.max_channels:
+                raise ValueError(f"a stream can be in {hub.options.max_channels} channels at most")
+            try:
+                hub.engine.join(handle, channels=names)
+            except ConnectionClosed as error:
+                raise self._stream.refusal(str(error)) from error
 
     def leave(self, *channels: str) -> None:
         """Leave channels, from now on; what was published to them before still comes.
 
         Raises:
             NotStreamingMode: The stream has not begun.
-            TypeError: What is no name.
+            ValueError, TypeError: What is no channel's name.
         """
-        self.engine.leave(self._stream.handle, channels=channels)
+        handle = self._stream.handle
+        names = check_names("channel", channels, self.hub.options.max_name_bytes)
+        self.hub.engine.leave(handle, channels=names)
 
     def ping(self) -> None:
         """The client has said that it is there: its lease begins anew."""
@@ -151,52 +166,102 @@ class Subscription(StreamOperations):
         """Begin the stream of ``event`` and serve it; nothing where that is done.
 
         Raises:
-            HTTPError: A limit is reached; nothing was sent.
-            ManagerClosed: The manager has been closed; nothing was sent.
+            HTTPError: A limit is reached, or the manager is closing; nothing was sent.
         """
         if self._plan is None:
             return
-        replaced = self.hub.registry.reserve(self)
+        self.hub.registry.reserve(self)
         try:
             self.hub.check_open()
+            where = self._ask_where()
             start = event.park_sse(self)
+        except ManagerClosed as error:
+            self._give_up()
+            retry = str(self.hub.options.retry_after_s)
+            raise HTTPError(503, str(error), headers={"retry-after": retry}) from error
         except BaseException:
-            self.hub.registry.remove(self)
+            self._give_up()
             raise
-        self._serve(start._stream, replaced)
+        self._serve(start._stream, where)
 
-    def attach(self, start: StreamStart) -> None:
-        """Serve a stream that its handler has begun; from its driver."""
-        stream = start._stream
+    def attach(self, stream: Stream) -> None:
+        """Serve a stream that its handler has begun; from its driver. Raises as ``subscribe``."""
+        if stream.state is StreamState.ENDED:
+            self._plan = None  # its head was all (HEAD)
+            self._stream = stream
+            return
         if stream.home is not None or stream.state is not StreamState.DRIVEN:
-            raise stream.refusal("it is parked already")
-        replaced = self.hub.registry.reserve(self)
+            raise SSEAlreadyStarted("subscribe: the stream is parked already")
+        self.hub.registry.reserve(self)
+        try:
+            self.hub.check_open()
+            where = self._ask_where()
+        except BaseException:
+            self._give_up()
+            raise
         stream.home = self
-        self._serve(stream, replaced)
+        self._serve(stream, where)
 
-    def _serve(self, stream: Stream, replaced: Subscription | None) -> None:
+    def _ask_where(self) -> tuple[Condition | None, int]:
+        """The condition as the engine takes it, and since when events can be compared with it."""
         assert self._plan is not None
+        where = self._plan.where
+        if not callable(where):
+            return where, 0
+        engine = self.hub.engine
+        taken = self.hub.filters.take(where, lambda: engine.head)
+        # Before the stream can end: whoever ends it gives the function back.
+        self._function = where
+        return taken
+
+    def _serve(self, stream: Stream, where: tuple[Condition | None, int]) -> None:
         plan = self._plan
+        assert plan is not None
+        hub = self.hub
         self._stream = stream
         self.connected_at = time.time()
         if stream.state is StreamState.ENDED:
-            self._plan = None
-            self.hub.registry.remove(self)  # its head was all (HEAD)
+            self._plan = None  # its head was all (HEAD)
+            self._give_up()
             return
-        self.hub.registry.present(self)
-        stream.park()
+        try:
+            stream.park()
+        except (ManagerClosed, ConnectionClosed):
+            # The server, or the hub, has begun to end meanwhile.
+            stream.finish(CloseReason.SHUTDOWN)
+            return
+        except BaseException:
+            if not stream.closed:
+                stream.home = None
+                self._give_up()
+            raise  # one that has ended lets go of this when its driver lets go of it
         self._plan = None
+        replaced = hub.registry.take_over(self)
         if replaced is not None:
             replaced._stream.end(CloseReason.REPLACED)
         try:
-            self._function = self.hub.join_groups(self, plan)
+            if not hub.registry.admit(self, partial(hub.join_groups, stream, self, plan, where)):
+                stream.end(CloseReason.REPLACED)
         except ConnectionClosed:
             return  # it has ended meanwhile, which the engine's report tells
         except ManagerClosed:
             stream.end(CloseReason.SHUTDOWN)
-        except AllocationError:
-            stream.end(CloseReason.LIMIT)
+        except BaseException as error:
+            failed = isinstance(error, AllocationError)
+            stream.end(CloseReason.LIMIT if failed else CloseReason.ERROR)
             raise
+        if hub.has_left(stream.host):
+            stream.end(CloseReason.SHUTDOWN)  # its server's look at its streams missed this one
+
+    def _give_up(self) -> None:
+        """Its place and its function are given back; once, whoever comes first."""
+        orphan = self.hub.registry.remove(self)
+        if orphan is not None:
+            orphan._stream.end(CloseReason.REPLACED)
+        with self.hub.joining:
+            function, self._function = self._function, None
+        if function is not None:
+            self.hub.filters.give_back(function)
 
     # -- the home of the stream ------------------------------------------------------
 
@@ -217,15 +282,15 @@ class Subscription(StreamOperations):
         if plan.ends_in_s is not None and (age_s is None or plan.ends_in_s < age_s):
             age_s = plan.ends_in_s
             terms["age_reason"] = CloseReason.AUTH_EXPIRED.code
-        terms["max_age_s"] = age_s
+        terms["max_age_s"] = None if age_s is None else min(age_s, MAX_AGE_S)
         return terms
 
     def stream_left(self, stream: Stream) -> None:
         """Its stream has ended."""
-        self.hub.registry.remove(self)
-        if self._function is not None:
-            self.hub.filters.give_back(self._function)
-            self._function = None
+        # No cycle keeps the two alive. The handle first: it means nothing to another engine.
+        stream.handle = 0
+        stream.home = None
+        self._give_up()
 
     def __repr__(self) -> str:
         state = self._stream.close_reason or ("waiting" if self._plan else "open")
