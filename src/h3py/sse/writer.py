@@ -55,15 +55,15 @@ class StreamStart(StreamOperations):
     def __enter__(self) -> SSEWriter:
         stream = self._stream
         connection = stream.connection
-        by_task = connection is not None and connection.kind == "trio"
-        if by_task or stream.thread != threading.get_ident():
+        kind = None if connection is None else connection.kind
+        if kind != "thread" or stream.thread != threading.get_ident():
             # Not the thread that has begun it, which alone need not ask trio where it is:
             # the answer would cost each thread memory for as long as it lives.
             if _on_trio_loop():
                 raise RuntimeError(
                     "'with' would block the trio loop: use 'async with event.start_sse()'"
                 )
-            if by_task:
+            if kind == "trio":
                 raise RuntimeError("a task has begun this stream: only a task can enter it")
         return SSEWriter(stream)
 
