@@ -56,7 +56,7 @@ class StreamStart(StreamOperations):
         stream = self._stream
         connection = stream.connection
         kind = None if connection is None else connection.kind
-        if kind != "thread" or stream.thread != threading.get_ident():
+        if kind != "threads" or stream.thread != threading.get_ident():
             # Not the thread that has begun it, which alone need not ask trio where it is:
             # the answer would cost each thread memory for as long as it lives.
             if _on_trio_loop():
