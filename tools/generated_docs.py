@@ -1,6 +1,7 @@
 """Writes what the documentation takes from the source: python tools/generated_docs.py
 
-- docs/options.md, from the fields of `ServeOptions` and `Limits` and what is written below each;
+- docs/options.md, from the fields of `ServeOptions`, `Limits` and `ManagerOptions`, and what is
+  written below each;
 - the map of files in docs/architecture.md, from the first sentence of each file;
 - the table of the code in README.md: how long it takes to read.
 
@@ -10,11 +11,13 @@ Tests compare (tests/docs): the first two must be exact, the lines in the README
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from h3py.manager import ManagerOptions
 from h3py.options import KIB, MIB, Limits, ServeOptions
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +46,14 @@ LIMITS_HEAD = """
 `limits=Limits(...)`. In parentheses the status that a client gets past the limit.
 """
 
+MANAGER_HEAD = """
+## A manager
+
+Every option of `SSEManager` is a keyword of it. In parentheses what a client gets past the limit: a
+status, or the reason that its stream ends with. [The manager](manager.md) says how they work
+together; how much history there is, is said to the `MemoryBroker`.
+"""
+
 LINES_A_MINUTE = 30
 
 
@@ -53,6 +64,7 @@ def options_page() -> str:
     """The whole page."""
     parts = [OPTIONS_HEAD.rstrip("\n"), *_options(ServeOptions, headings=True)]
     parts += [LIMITS_HEAD.rstrip("\n"), *_options(Limits, headings=False)]
+    parts += [MANAGER_HEAD.rstrip("\n"), *_options(ManagerOptions, headings=False)]
     return "\n".join(parts) + "\n"
 
 
@@ -64,21 +76,21 @@ def _options(source: type[Any], *, headings: bool) -> list[str]:
     }
     head = ["", "| option | default | what it does |", "|---|---|---|"]
     rows: list[str] = [] if headings else list(head)
-    for heading, option, told in _documented(source.__name__):
+    for heading, option, told in _documented(source):
         if heading and headings:
             rows += ["", f"## {heading}", *head]
         rows.append(f"| `{option}` | {_shown(defaults[option], option)} | {told} |")
     return rows
 
 
-def _documented(name: str) -> list[tuple[str, str, str]]:
+def _documented(source: type[Any]) -> list[tuple[str, str, str]]:
     """The fields of a class: the comment line above, the name, the string below."""
-    text = (SRC / "options.py").read_text()
+    text = Path(inspect.getfile(source)).read_text()
     lines = text.splitlines()
     (found,) = (
         node
         for node in ast.parse(text).body
-        if isinstance(node, ast.ClassDef) and node.name == name
+        if isinstance(node, ast.ClassDef) and node.name == source.__name__
     )
     result = []
     for node, after in zip(found.body, [*found.body[1:], None], strict=True):
@@ -105,7 +117,9 @@ def _shown(value: Any, name: str) -> str:
 # --- the map of files -----------------------------------------------------------------------------
 
 MAP_BEGINS, MAP_ENDS = "<!-- the map: tools/generated_docs.py -->\n", "<!-- the end of the map -->"
-FOLDERS = ("", "cli", "demo", "testing", "app", "app/middleware", "backends", "http", "sse")
+FOLDERS = (
+    "", "cli", "demo", "testing", "manager", "app", "app/middleware", "backends", "http", "sse",
+)  # fmt: skip
 
 
 def file_map() -> str:

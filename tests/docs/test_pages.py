@@ -13,7 +13,10 @@ from types import ModuleType
 
 import pytest
 
-from h3py import CloseReason, Limits, ServeOptions, errors
+from h3py import CloseReason, Limits, MemoryBroker, ServeOptions, SSEManager, Subscription, errors
+from h3py.manager import ManagerOptions
+from h3py.manager.options import POLICIES
+from h3py.options import KIB, MIB
 from tests.support.process import ROOT
 
 AGAIN = "run: python tools/generated_docs.py"
@@ -39,7 +42,7 @@ def page(name: str) -> str:
 def test_the_options_are_those_of_the_source(generated: ModuleType) -> None:
     text = page("docs/options.md")
     assert text == generated.options_page(), AGAIN
-    for field in (*fields(ServeOptions), *fields(Limits)):
+    for field in (*fields(ServeOptions), *fields(Limits), *fields(ManagerOptions)):
         assert f"| `{field.name}` |" in text
     assert not re.search(r"\|\s+\|$", text, re.M), "an option without a word"
 
@@ -93,12 +96,67 @@ def test_the_error_tree_is_the_tree() -> None:
         above[depth:] = [error]
 
 
-def test_the_reasons_that_end_a_stream_today_are_explained() -> None:
+def test_the_reasons_that_end_a_stream_are_explained() -> None:
     text = page("docs/streaming.md")
-    later = {"lease_expired", "max_age", "auth_expired", "kicked", "replaced"}
-    known = {reason.value for reason in CloseReason}
-    assert later < known
-    assert {name for name in known - later if f"`{name}`" not in text} == set()
+    assert {reason.value for reason in CloseReason if f"`{reason.value}`" not in text} == set()
+
+
+def rows_of(text: str, heading: str) -> dict[str, str]:
+    """The first two cells of a section's table: names in the first one, and the second."""
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    assert section is not None, heading
+    found = re.finditer(r"^\| (`[^|]*) \| ([^|]*) \|", section[1], re.M)
+    return {name: row[2].strip() for row in found for name in re.findall(r"`(\w+)", row[1])}
+
+
+def test_the_manager_is_explained() -> None:
+    text = page("docs/manager.md")
+    public = {
+        name
+        for known in (SSEManager, Subscription)
+        for name in dir(known)
+        if not name.startswith("_")
+    }
+    inner = {"attach", "engine", "terms", "stream_left", "hub", "present", "options", "broker"}
+    waits_or_shared = {"park", "event_count", "queued_bytes", "principal", "connected_at"}
+    told = set(re.findall(r"\b\w+\b", text))
+    assert public - told - inner - waits_or_shared == set()
+    assert set(rows_of(text, "Policies")) == set(POLICIES)
+
+
+def test_the_limits_of_the_manager_have_the_defaults_of_the_source() -> None:
+    text = page("docs/manager.md")
+    told = {**rows_of(text, "Limits"), **rows_of(text, "Liveness")}
+    options = ManagerOptions()
+    for name, value in {
+        "max_streams_per_user": options.max_streams_per_user,
+        "max_channels": options.max_channels,
+        "max_name_bytes": options.max_name_bytes,
+        "max_queue_bytes": f"{options.max_queue_bytes // KIB} KiB",
+        "max_memory_bytes": f"{options.max_memory_bytes // MIB} MiB",
+        "max_discard_bytes": f"{options.max_discard_bytes // KIB} KiB",
+        "heartbeat_s": f"{options.heartbeat_s:g} s",
+        "heartbeat_misses": options.heartbeat_misses,
+        "stall_timeout_s": f"{options.stall_timeout_s:g} s",
+        "slow_write_s": f"{options.slow_write_s:g} s",
+        "linger_s": f"{options.linger_s:g} s",
+        "half_close": f'`"{options.half_close}"`',
+        "lease_s": options.lease_s or "off",
+        "max_age_s": options.max_age_s or "off",
+    }.items():
+        assert told[name] == str(value), name
+    history, broker = rows_of(text, "Ids, replay and reset"), MemoryBroker()
+    assert history["max_events"] == f"{broker.max_events:,}"
+    assert history["max_bytes"] == f"{broker.max_bytes // MIB} MiB"
+    assert history["max_age_s"] == f"{broker.max_age_s:,.0f} s"
+
+
+def test_every_option_of_the_manager_is_in_its_page() -> None:
+    text = page("docs/manager.md")
+    elsewhere = {"clock", "retry_after_s"}
+    assert {
+        field.name for field in fields(ManagerOptions) if f"`{field.name}" not in text
+    } <= elsewhere | {"policy", "notices", "heartbeat_ids"}
 
 
 def test_every_page_is_reached_from_the_index() -> None:
