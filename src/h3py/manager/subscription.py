@@ -89,12 +89,10 @@ class Subscription(StreamOperations):
         user_id: Whose it is, or None.
         metadata: What ``subscribe`` was given.
         principal: Who opened it, as the route's ``authorize`` said; or None.
-        connected_at: Seconds since the epoch; 0.0 before the stream began.
     """
 
     __slots__ = (
-        "_function", "_plan", "client_id", "connected_at", "hub", "metadata", "present",
-        "principal", "user_id",
+        "_function", "_plan", "client_id", "hub", "metadata", "present", "principal", "user_id",
     )  # fmt: skip
 
     def __init__(
@@ -112,12 +110,21 @@ class Subscription(StreamOperations):
         self.user_id = user_id
         self.metadata = metadata
         self.principal = principal
-        self.connected_at = 0.0
         self.present = False
         self._plan: Plan | None = plan
         self._function: Accepts | None = None
 
     # -- for the application ---------------------------------------------------------
+
+    @property
+    def connected_at(self) -> float:
+        """When the stream began, in seconds since the epoch, to the millisecond.
+
+        Raises:
+            NotStreamingMode: It has not.
+        """
+        stream = self._stream
+        return round(time.time() - (stream.host.now() - stream.opened_at), 3)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -219,7 +226,6 @@ class Subscription(StreamOperations):
         assert plan is not None
         hub = self.hub
         self._stream = stream
-        self.connected_at = time.time()
         if stream.state is StreamState.ENDED:
             self._plan = None  # its head was all (HEAD)
             self._give_up()
