@@ -7,6 +7,7 @@ applications need.
 from h3py._speedups.format import SSEEvent, format_comment, format_event
 from h3py._speedups.parse import EventParser, ReceivedEvent
 from h3py.app import H3, H3Event, StaticFiles, inline
+from h3py.app.middleware import CORS, RateLimit
 from h3py.backends.server import Server
 from h3py.close_reason import CloseReason
 from h3py.connection import Connection, ConnectionState, ThreadConnection, TrioConnection
@@ -38,6 +39,7 @@ from h3py.manager import (
     ManagerOptions,
     MemoryBroker,
     Notifications,
+    Principal,
     SSEManager,
     Subscription,
 )
@@ -48,6 +50,7 @@ from h3py.sse import AsyncSSEWriter, SSEWriter, StreamContext, StreamStart
 __version__ = "0.1.0"
 
 __all__ = [
+    "CORS",
     "H3",
     "AllocationError",
     "AsyncSSEWriter",
@@ -74,6 +77,8 @@ __all__ = [
     "MemoryBroker",
     "NotStreamingMode",
     "Notifications",
+    "Principal",
+    "RateLimit",
     "ReceivedEvent",
     "RequestError",
     "Response",

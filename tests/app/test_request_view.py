@@ -118,6 +118,12 @@ def test_json_that_is_wrong_names_the_field(body: bytes, message: str, backend: 
     assert message in answer.text
 
 
+def test_json_that_is_nested_too_deeply_is_the_clients_error() -> None:
+    for kind in (Any, list[Any]):
+        with pytest.raises(HTTPError, match="400 the body is nested too deeply"):
+            make_event(body=b"[" * 100_000).read_json(kind)
+
+
 # Forms and bodies; their details are in test_forms.py and test_body.py.
 
 

@@ -23,6 +23,7 @@ PUBLISHED = ERRORS | {
     # application and serving
     *("H3", "H3Event", "Response", "Headers", "StaticFiles", "inline"),
     *("serve", "serve_trio", "running", "Server", "ServeOptions", "Limits"),
+    *("CORS", "RateLimit"),
     # events and streams
     *("SSEEvent", "EventParser", "ReceivedEvent", "format_event", "format_comment"),
     *("StreamStart", "StreamContext", "SSEWriter", "AsyncSSEWriter", "CloseReason"),
@@ -30,7 +31,7 @@ PUBLISHED = ERRORS | {
     *("Connection", "TrioConnection", "ThreadConnection", "ConnectionState"),
     # who gets what
     *("SSEManager", "ManagerOptions", "Subscription", "ConnectionInfo", "MemoryBroker"),
-    *("Notifications",),
+    *("Notifications", "Principal"),
 }
 
 

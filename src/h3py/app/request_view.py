@@ -155,6 +155,8 @@ class RequestView:
             return _json_decoder(type).decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise HTTPError(400, f"the body is not what was expected: {error}") from None
+        except RecursionError:
+            raise HTTPError(400, "the body is nested too deeply") from None
 
     def read_form(self, *, max_fields: int = MAX_FIELDS) -> Form:
         """The body as a form: urlencoded, or multipart (extra ``forms``).

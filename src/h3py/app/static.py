@@ -182,6 +182,13 @@ def content_type(name: str) -> str:
     return kind
 
 
+def matches_etag(headers: Headers, etag: str) -> bool:
+    """Whether If-None-Match names a validator (RFC 9110 section 13.1.2: weak comparison)."""
+    wanted = headers.get_all("if-none-match")
+    tags = [tag.strip().removeprefix("W/") for line in wanted for tag in line.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in tags
+
+
 def _open_beneath(root: str, parts: list[str]) -> int:
     descriptor = os.open(root, _DIRECTORY)
     for position, part in enumerate(parts):
@@ -196,11 +203,8 @@ def _open_beneath(root: str, parts: list[str]) -> int:
 
 def _is_fresh(headers: Headers, etag: str, modified: int) -> bool:
     """Whether the client's copy is the current one."""
-    wanted = headers.get_all("if-none-match")
-    if wanted:
-        opaque = etag.removeprefix("W/")
-        tags = [tag.strip().removeprefix("W/") for line in wanted for tag in line.split(",")]
-        return "*" in tags or opaque in tags
+    if "if-none-match" in headers:
+        return matches_etag(headers, etag)
     since = parsedate_tz(headers.get("if-modified-since", ""))
     if since is None:
         return False

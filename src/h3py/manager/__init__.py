@@ -5,6 +5,7 @@ from h3py.manager.info import ConnectionInfo
 from h3py.manager.manager import SSEManager
 from h3py.manager.notifications import Notifications
 from h3py.manager.options import ManagerOptions
+from h3py.manager.principal import Principal
 from h3py.manager.subscription import Subscription
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ManagerOptions",
     "MemoryBroker",
     "Notifications",
+    "Principal",
     "SSEManager",
     "Subscription",
 ]

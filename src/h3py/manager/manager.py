@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from h3py.app import H3Event
 from h3py.close_reason import CLOSE_REASONS, CloseReason
 from h3py.errors import ConfigError, ConnectionLost, HTTPError, ManagerClosed, WriterClosed
+from h3py.manager import mounting
 from h3py.manager.broker import Broker, MemoryBroker
 from h3py.manager.events import check_name, check_names
 from h3py.manager.filters import check_where
@@ -77,6 +78,9 @@ class SSEManager(Publisher):
         self._lock = threading.Lock()
         self._hub: Hub | None = None
         _managers.add(self)
+
+    mount = mounting.mount
+    mount_webhook = mounting.mount_webhook
 
     # -- subscribing -----------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from h3py._speedups.format import format_event
 from h3py.close_reason import CloseReason
 from h3py.errors import (
     AllocationError,
@@ -31,10 +32,11 @@ from h3py.errors import (
     NotStreamingMode,
     SSEAlreadyStarted,
 )
+from h3py.http import encode_chunk
 from h3py.manager.events import check_names
 from h3py.manager.options import MAX_AGE_S
 from h3py.sse.host import StreamState
-from h3py.sse.operations import StreamOperations
+from h3py.sse.operations import Item, StreamOperations, to_event
 
 if TYPE_CHECKING:
     from h3py._speedups.engine import Engine
@@ -58,6 +60,8 @@ class Plan(NamedTuple):
     last_event_id: str | None
     ends_in_s: float | None
     """Seconds until the credentials expire."""
+    opening: tuple[bytes, ...] = ()
+    """Events that leave with the head, ready to send."""
 
 
 class _Unattached:
@@ -131,6 +135,17 @@ class Subscription(StreamOperations):
         """The channels it is in now; none once its stream has ended."""
         plan = self._plan
         return self.hub.channels_of(self) if plan is None else plan.channels
+
+    def begin_with(self, item: Item) -> None:
+        """Have an event sent with the head, before all others, those of a replay included.
+
+        Raises:
+            SSEAlreadyStarted: The stream has begun.
+        """
+        if self._plan is None:
+            raise SSEAlreadyStarted("the stream has begun: it is too late for its first event")
+        opening = (*self._plan.opening, format_event(to_event(item)))
+        self._plan = self._plan._replace(opening=opening)
 
     def join(self, *channels: str) -> None:
         """Join more channels, from now on.
@@ -230,6 +245,12 @@ class Subscription(StreamOperations):
             self._plan = None  # its head was all (HEAD)
             self._give_up()
             return
+        connection = stream.connection
+        if connection is not None:
+            for event in plan.opening:
+                # As the head itself: the limits are for what follows.
+                piece = encode_chunk(event) if connection.chunked else event
+                connection.queue.append_end(piece)
         try:
             stream.park()
         except (ManagerClosed, ConnectionClosed):
