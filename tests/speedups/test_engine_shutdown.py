@@ -90,6 +90,32 @@ def test_beginning_it_twice_changes_nothing() -> None:
         assert stream.closed_as is CloseReason.KICKED
 
 
+def test_begun_again_only_its_deadline_can_come_nearer() -> None:
+    with Rig(linger_s=600.0) as rig:
+        stream = rig.stream(tiny=True)
+        rig.fill(stream, "lagging")
+        rig.engine.shutdown(reason=11, deadline_s=100.0)
+        rig.engine.shutdown(reason=11, deadline_s=200.0)
+        rig.engine.shutdown(reason=11, deadline_s=5.0)
+        for _ in range(4):
+            rig.clock.advance(1.2)
+            rig.settle(read=False)
+        assert stream.closed_as is None
+        rig.clock.advance(0.2)
+        rig.settle(read=False)
+        assert stream.closed_as is CloseReason.SHUTDOWN
+
+
+def test_without_a_window_no_time_has_to_pass() -> None:
+    with Rig() as rig:
+        stream = rig.stream()
+        rig.settle()
+        rig.engine.shutdown(reason=11, farewell=b": bye\n\n")
+        rig.settle()
+        assert stream.wire.chunks == [b": bye\n\n"]
+        assert stream.wire.ended
+
+
 def test_an_indirect_stream_is_told_too() -> None:
     with Rig() as rig:
         handle = rig.engine.adopt(-1, 1, WriteQueue(), chunked=True, indirect=True)

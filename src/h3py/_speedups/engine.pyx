@@ -289,7 +289,8 @@ cdef class Engine(EngineGroups):
                 to 16 of them, of which each stream gets one, so that not all come back at once.
                 A connection that is only being closed gets none: see ``adopt``.
             window_s: The ends are spread over this time, in no particular order.
-            deadline_s: What has not ended by then is cut.
+            deadline_s: What has not ended by then is cut. Called again, this can only come
+                nearer; the rest stays as it was.
 
         Raises:
             ValueError: A reason that is none, a time out of range, a farewell without bytes or
@@ -332,6 +333,8 @@ cdef class Engine(EngineGroups):
             for i in range(count):
                 core.farewells[i] = words[i]
             count = 0
+        elif now + deadline < core.stop_at_ms:
+            core.stop_at_ms = now + deadline
         lock_give(&core.lock)
         for i in range(count):
             block_drop(words[i])

@@ -88,7 +88,9 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     lock_take(&core.lock)
     stopped = core.stopped or (
         core.ending and pump.conn_count == 0 and pump.mail_first == NULL and pump.gone == NULL)
-    pump.stopping = core.stop_at_ms != 0
+    if core.stop_at_ms != 0 and not pump.stopping:
+        pump.stopping = True
+        pump.scanned_ms = 0  # the first turns come now, also where an injected clock stands still
     wanted = pump.wanted
     pump.wanted = 0
     if (pump.mail_first == NULL and core.log.head == pump.position and not pump.more

@@ -74,12 +74,15 @@ cdef void end_streams(Pump* pump) noexcept nogil:
     cdef Core* core = pump.core
     cdef uint32_t i
     cdef Conn* conn
-    cdef int64_t turn
+    cdef int64_t turn, stop_at_ms
+    lock_take(&core.lock)
+    stop_at_ms = core.stop_at_ms
+    lock_give(&core.lock)
     for i in range(pump.conn_count):
         conn = pump.conns[i]
         if conn.phase == PHASE_GONE:
             continue
-        if pump.now_ms >= core.stop_at_ms:
+        if pump.now_ms >= stop_at_ms:
             stream_finish(pump, conn, core.stop_reason)
             continue
         # Records are numbered in the order in which clients came: this spreads them.
