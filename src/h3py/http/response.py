@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from h3py.errors import RequestError, status_phrase
@@ -185,6 +186,22 @@ def encode_stream_head(
     """
     if not has_body(status):
         raise ValueError(f"a stream cannot have status {status}, which has no body")
+    given = list(headers)
+    if not given and date is not None:
+        # What most streams begin with; the rest may hold cookies, and is not kept.
+        return _plain_stream_head(status, version) % date
+    return _stream_head(status, given, version, date)
+
+
+@lru_cache(maxsize=16)
+def _plain_stream_head(status: int, version: Version) -> bytes:
+    """The head of a stream without headers of its own; ``%b`` is for the date."""
+    return _stream_head(status, (), version, b"%b")
+
+
+def _stream_head(
+    status: int, headers: Iterable[Field], version: Version, date: bytes | None
+) -> bytes:
     parts = [_status_line(status)]
     managed: dict[str, str] | None = None
     given = set()
