@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,83 @@ def test_what_a_pump_has_yet_to_walk_never_goes() -> None:
         assert stream.data == ["0", "1", "2", "3", "4"]
 
 
+def flood(rig: Rig, data: str) -> int:
+    """Publish until it is refused; how many were taken."""
+    for count in range(1 << 16):
+        try:
+            rig.publish(data)
+        except BackpressureDetected:
+            return count
+    raise AssertionError("nobody is refused")
+
+
+def test_half_of_the_log_is_for_what_has_been_walked() -> None:
+    with Rig(log_events=100) as rig:
+        assert flood(rig, "x") == 100  # what is free is taken
+        assert (rig.engine.tail, rig.engine.head) == (1, 100)
+        while rig.engine.step():
+            pass
+        # One more than half: then half of what was walked is still there.
+        assert flood(rig, "x") == 51
+        assert (rig.engine.tail, rig.engine.head) == (52, 151)
+
+
+def test_half_of_its_bytes_too() -> None:
+    with Rig(log_bytes=100 * cost_of(900)) as rig:
+        assert flood(rig, "x" * 900) == 100
+        while rig.engine.step():
+            pass
+        assert flood(rig, "x" * 900) == 51
+        assert rig.engine.head == 151
+
+
+@pytest.mark.parametrize("size", [40, 700])
+def test_a_flood_costs_nothing_a_stream_that_is_a_little_behind(size: int) -> None:
+    """It lags, and its client reads: it meets the pump, and goes live, while the flood lasts."""
+    with Rig(log_events=2000, max_queue_bytes=4000) as rig:
+        stream = rig.stream(tiny=True)
+        sent = rig.fill(stream, "lagging")
+        caught_up = 0
+        for _ in range(200):
+            while True:
+                data = f"{len(sent)}-".ljust(size, "x")
+                try:
+                    rig.publish(data)
+                except BackpressureDetected:
+                    break
+                sent.append(data)
+            rig.step()
+            stream.read()
+            caught_up += stream.state == "live"
+        rig.settle()
+        assert stream.data == sent
+        assert "reset" not in stream.kinds
+        assert rig.engine.stats()["refused"] == 200
+        assert caught_up
+
+
+def test_whoever_reads_on_meets_the_pump_however_fast_publishing_is() -> None:
+    """A return with a position, in a flood: each round brings it more than what is new."""
+    with Rig(log_events=4000) as rig:
+        for _ in range(1000):
+            rig.publish("before")
+        while rig.engine.step():
+            pass
+        stream = rig.adopt()
+        rig.engine.subscribe(stream.handle, position=0, policy="catch_up")
+        rounds = 0
+        while stream.state != "live":
+            flood(rig, "flood")
+            rig.step()
+            stream.read()
+            rounds += 1
+            assert rounds < 200, "it never gets there"
+        flood(rig, "flood")
+        rig.settle()
+        assert [event.sequence for event in stream.events] == list(range(1, rig.engine.head + 1))
+        assert stream.kinds == ["caught_up"]
+
+
 def test_age_takes_nothing_that_was_not_walked() -> None:
     with Rig(log_age_s=1.0, pumps=1) as rig:
         stream = rig.stream()
@@ -191,6 +270,15 @@ class TestDrain:
                 rig.publish("x")
 
 
+@cache
+def cost_of(size: int) -> int:
+    """What an event counts in the log."""
+    with Rig() as rig:
+        rig.publish("x" * size)
+        found: int = rig.engine.stats()["log_bytes"]
+        return found
+
+
 @given(
     st.lists(st.one_of(st.integers(0, 3000), st.none()), max_size=60),
     st.integers(1, 12),
@@ -209,15 +297,26 @@ def test_bounds_against_a_plain_list(deeds: list[int | None], most: int, most_by
                 walked = head
                 continue
             before = rig.engine.stats()["log_bytes"]
+            tail = rig.engine.tail
+            held = [entry for entry in held if entry[0] >= tail]
+            unwalked = [entry[1] for entry in held if entry[0] > walked]
+            # Something has to go for it, and what is not walked has its half: docs/engine.md.
+            refused = (
+                bool(unwalked)
+                and (len(held) == most or before + cost_of(size) > most_bytes)
+                and (
+                    2 * len(unwalked) > most
+                    or 2 * sum(unwalked) > most_bytes
+                    or sum(unwalked) + cost_of(size) > most_bytes
+                )
+            )
             try:
                 rig.engine.publish(SSEEvent("x" * size), everyone=True)
             except BackpressureDetected:
-                # Some may have gone before one was found that may not.
-                assert held
-                held = [entry for entry in held if entry[0] >= rig.engine.tail]
-                assert held
-                assert held[0][0] == walked + 1
+                assert refused
+                assert rig.engine.tail == tail, "nothing goes for an event that is refused"
                 continue
+            assert not refused
             head += 1
             held = [entry for entry in held if entry[0] >= rig.engine.tail]
             assert [entry[0] for entry in held] == list(range(rig.engine.tail, head))

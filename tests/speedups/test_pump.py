@@ -232,3 +232,48 @@ def test_ending_the_engine_in_the_midst_of_it_all() -> None:
             running.engine.watch(ours.fileno(), None)
     closed = [report.owner for report in running.reported if report.kind == "closed"]
     assert sorted(map(id, closed)) == sorted(map(id, clients))
+
+
+@pytest.mark.untraced
+def test_a_client_that_stalls_for_50000_events_gets_every_one() -> None:
+    """The log holds them, its queue keeps to its cap, and nothing else grows."""
+    count, cap, log_bytes = 50_000, 32 * 1024, 64 << 20
+    with Running(
+        log_events=count + 1, log_bytes=log_bytes, max_queue_bytes=cap, stall_timeout_s=None
+    ) as running:
+        engine = running.engine
+        reader = running.client(tcp=False)
+        stalled = running.client(tcp=False, read=False)
+        before = engine.memory_bytes
+        queued = grown = 0
+
+        def publish_all() -> None:
+            nonlocal queued, grown
+            for number in range(count):
+                while True:
+                    try:
+                        engine.publish(SSEEvent(stamped("p", number)), everyone=True)
+                        break
+                    except BackpressureDetected:
+                        engine.drain(1.0)
+                queued = max(queued, engine.queued_bytes(stalled.handle))
+                grown = max(grown, engine.memory_bytes - before)
+
+        running.together(publish_all)
+        running.wait(lambda: reader.count("p") == count, "all events at the one who reads")
+        assert reader.sequences == list(range(1, count + 1))
+        info = engine.info(stalled.handle)
+        assert info is not None
+        assert info["state"] == "lagging"
+        assert 0 < queued <= cap
+        # What is in queues is in the log, too, but for blocks that several events share.
+        assert grown <= engine.stats()["log_bytes"] + 4 * cap
+        assert grown <= log_bytes
+        running.read(stalled)
+        running.wait(lambda: stalled.count("p") == count, "all events at the one who stalled")
+        assert stalled.seen["p"] == list(range(count))
+        assert stalled.sequences == list(range(1, count + 1))
+        assert stalled.resets == 0
+        assert engine.queued_bytes(stalled.handle) <= cap
+        running.wait(lambda: "caught_up" in running.kinds(stalled.handle), "it is live again")
+        assert engine.stats()["resets"] == 0

@@ -134,6 +134,7 @@ cdef struct Log:            # lock; a pump reads the entries that it has yet to 
     int64_t bytes
     int64_t max_bytes
     int64_t max_age_ms
+    int64_t appended        # bytes of all entries that there ever were
 
 cdef struct Conn:           # 256 bytes
     Queue queue             # pump (indirect: lock)
@@ -197,11 +198,13 @@ cdef struct Pump:
     Conn* mail_last
     bint asleep
     uint32_t load           # connections that it was given
-    uint64_t walked         # the position, as publishers see it
+    uint64_t walked         # the position, as publishers see it ...
+    int64_t walked_bytes    # ... and the bytes of all entries up to it
     int64_t scanned_ms      # the time of its last scan
     int64_t wanted          # bytes that a publisher was refused for lack of memory
     # pump
     uint64_t position
+    int64_t position_bytes
     int64_t now_ms
     Conn** conns            # all of its parked connections ...
     uint32_t* due           # ... and when to look at each, in ticks of 64 ms

@@ -137,8 +137,8 @@ cdef class Engine(EngineGroups):
             filters or drops).
 
         Raises:
-            BackpressureDetected: The log is full of what pumps have yet to walk, or memory
-                is at its cap: nothing was taken, ``drain`` waits for room.
+            BackpressureDetected: The log is full, half of it of what pumps have yet to walk,
+                or memory is at its cap: nothing was taken, ``drain`` waits for room.
             ManagerClosed: The engine is shutting down.
             EventTooLarge: Above half of ``max_memory_bytes``.
             ValueError: No target; an id of the event's own with ``with_id``.

@@ -53,10 +53,6 @@ cdef void blocks_drop(Block* gone) noexcept nogil:
         gone = next_block
 
 
-cdef inline int64_t entry_bytes(const Block* block) noexcept nogil:
-    return <int64_t> (sizeof(Block) + block.room)
-
-
 cdef void evict(Core* core, Block** gone) noexcept nogil:
     """Let the oldest entry go. Lock held."""
     cdef LogEntry* entry = log_entry(&core.log, core.log.tail)
@@ -83,18 +79,41 @@ cdef uint64_t log_walked(Core* core) noexcept nogil:
     return walked
 
 
+cdef int64_t unwalked_bytes(Core* core) noexcept nogil:
+    """Bytes of the entries that some pump has yet to walk. Lock held."""
+    cdef int64_t walked = core.log.appended
+    cdef uint32_t i
+    for i in range(core.pump_count):
+        if core.pumps[i].walked_bytes < walked:
+            walked = core.pumps[i].walked_bytes
+    return core.log.appended - walked
+
+
+cdef inline bint fits(Core* core, int64_t size) noexcept nogil:
+    """Whether an entry needs nothing to go for it. Lock held."""
+    return core.log.tail > core.log.head or (
+        core.log.head - core.log.tail + 1 < core.log.max_events
+        and core.log.bytes + size <= core.log.max_bytes
+    )
+
+
 cdef LogRoom log_make_room(Core* core, int64_t size, Block** gone) noexcept nogil:
-    """Let entries go until one of ``size`` bytes fits, some at a time. Lock held."""
-    cdef uint64_t walked = 0
+    """Let entries go until one of ``size`` bytes fits, some at a time. Lock held.
+
+    Nothing goes for an entry that will be refused even so.
+    """
+    cdef uint64_t unwalked
+    cdef int64_t bytes
     cdef int count = 0
-    while core.log.tail <= core.log.head and (
-        core.log.head - core.log.tail + 1 >= core.log.max_events
-        or core.log.bytes + size > core.log.max_bytes
-    ):
-        if walked == 0:
-            walked = log_walked(core)
-        if core.log.tail > walked:
+    if fits(core, size):
+        return LOG_ROOM
+    unwalked = core.log.head - log_walked(core)
+    if unwalked:
+        bytes = unwalked_bytes(core)
+        if (2 * unwalked > core.log.max_events or 2 * bytes > core.log.max_bytes
+                or bytes + size > core.log.max_bytes):
             return LOG_FULL
+    while not fits(core, size):
         if count == EVICT_BATCH:
             return LOG_AGAIN
         evict(core, gone)
@@ -103,15 +122,16 @@ cdef LogRoom log_make_room(Core* core, int64_t size, Block** gone) noexcept nogi
 
 
 cdef bint log_has_room(Core* core) noexcept nogil:
-    """Whether a quarter of the log may go, so that publishing can go on. Lock held."""
-    cdef uint64_t unwalked = core.log.head - log_walked(core)
-    cdef uint64_t held = core.log.head - core.log.tail + 1
+    """Whether publishing can go on for a quarter of the log. Lock held."""
+    cdef int64_t most = <int64_t> core.log.max_events
+    cdef int64_t held = <int64_t> (core.log.head - core.log.tail + 1)
+    cdef int64_t unwalked = <int64_t> (core.log.head - log_walked(core))
     if unwalked == 0:
         return True
-    if unwalked > core.log.max_events - (core.log.max_events + 3) // 4:
-        return False
-    # By bytes: what has yet to be walked is taken to be as large as the rest.
-    return <double> core.log.bytes * unwalked <= 0.75 * <double> core.log.max_bytes * held
+    # What is free is taken whatever waits; what has been walked goes while less than half waits.
+    return max(most - held, most // 2 - unwalked) >= (most + 3) // 4 and max(
+        core.log.max_bytes - core.log.bytes, core.log.max_bytes // 2 - unwalked_bytes(core)
+    ) >= core.log.max_bytes // 4
 
 
 cdef uint64_t log_append(
@@ -131,6 +151,7 @@ cdef uint64_t log_append(
     entry.targets = targets
     entry.at_ms = now_ms
     core.log.bytes += entry_bytes(block)
+    core.log.appended += entry_bytes(block)
     return core.log.head
 
 

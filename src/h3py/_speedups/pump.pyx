@@ -120,6 +120,7 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     stream_bury(pump)
     lock_take(&core.lock)
     pump.walked = pump.position
+    pump.walked_bytes = pump.position_bytes
     if (core.waiting or core.room_wanted) and log_has_room(core):
         # Whoever waits for streams to catch up, too, looks for itself.
         lock_wake_all(&core.lock)

@@ -138,8 +138,8 @@ class Running:
                 if waiting.select(0.02):
                     self.reported += self.engine.reports()
 
-    def client(self, *, tcp: bool = True, **terms: Any) -> Client:
-        """A subscribed stream over loopback (or a socket pair), read from now on."""
+    def client(self, *, tcp: bool = True, read: bool = True, **terms: Any) -> Client:
+        """A subscribed stream over loopback (or a socket pair), read from now on, or not yet."""
         ours, theirs = loopback() if tcp else socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -155,8 +155,13 @@ class Running:
         ours.detach()
         self.clients.append(client)
         self.engine.subscribe(client.handle, **{"policy": "catch_up", **terms})
-        self._selector.register(theirs, selectors.EVENT_READ, client)
+        if read:
+            self.read(client)
         return client
+
+    def read(self, client: Client) -> None:
+        """Let the reading thread read for it."""
+        self._selector.register(client.connection, selectors.EVENT_READ, client)
 
     def kinds(self, handle: int) -> list[str]:
         return [report.kind for report in self.reported if report.handle == handle]
