@@ -35,7 +35,7 @@ help:
 	@echo "make check     format, lint, types, stubs, layers"
 	@echo "make sanitize  the core under ASan+UBSan, LSan and TSan: make asan, make lsan, make tsan"
 	@echo "make cov       line coverage, compiled lines included"
-	@echo "make docs      runs what the documentation says"
+	@echo "make docs      generated pages, what they say is run, and HTML of them: build/docs/"
 	@echo "make bench     every figure, into docs/benchmarks/"
 	@echo "make soak      the long runs"
 	@echo "make clean     removes what make made"
@@ -61,8 +61,11 @@ asan lsan tsan: $(DONE)/core $(DONE)/test
 cov: $(DONE)/core $(DONE)/test $(DONE)/cov
 	tools/coverage.sh $(ARGS)
 
-docs: $(DONE)/core $(DONE)/test
-	$(RUN) -m pytest tests/project/test_docs.py tests/project/test_requirements.py $(ARGS)
+docs: $(DONE)/core $(DONE)/test $(DONE)/docs
+	$(RUN) tools/generated_docs.py
+	$(RUN) -m pytest tests/docs tests/project/test_docs.py tests/project/test_requirements.py $(ARGS)
+	$(RUN) -m sphinx -q -n -W --keep-going -c tools/docs docs build/docs
+	@echo "the pages: build/docs/index.html"
 
 bench: $(DONE)/core $(DONE)/bench
 	$(RUN) -m bench.run $(ARGS)

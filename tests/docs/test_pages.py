@@ -22,17 +22,20 @@ from tests.support.process import ROOT
 AGAIN = "run: python tools/generated_docs.py"
 
 
-@pytest.fixture(scope="module")
-def generated() -> ModuleType:
-    """The tool, imported from its file."""
-    spec = importlib.util.spec_from_file_location(
-        "generated_docs", ROOT / "tools" / "generated_docs.py"
-    )
+def imported(name: str, path: str) -> ModuleType:
+    """A module, from its file in tools/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generated() -> ModuleType:
+    """What writes the generated pages."""
+    return imported("generated_docs", "generated_docs.py")
 
 
 def page(name: str) -> str:
@@ -164,3 +167,16 @@ def test_every_page_is_reached_from_the_index() -> None:
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
     unlinked = {name for name in pages if f"]({name})" not in index}
     assert unlinked <= {"performance-notes.md"}
+
+
+def test_the_navigation_has_every_page_once_and_those_of_the_index_in_its_order() -> None:
+    conf = imported("docs_conf", "docs/conf.py")
+    index = page("docs/index.md")
+    shown = conf.with_navigation(index)
+    assert shown.startswith(index)
+    entries = shown.partition(":hidden:\n\n")[2].partition("\n```")[0].splitlines()
+    linked = re.findall(r"\]\(([\w-]+)\.md\)", index)
+    assert entries[: len(linked)] == linked
+    there = {str(path.relative_to(ROOT / "docs"))[:-3] for path in ROOT.glob("docs/**/*.md")}
+    assert there - {"index"} <= set(entries)
+    assert len(entries) == len(set(entries))
