@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from h3py._speedups.engine import Engine
     from h3py._speedups.format import SSEEvent
 
+# What the engine's log can number.
+MAX_EVENTS = 2**30
+
 # Without history the log is only what publishers and pumps have between them.
 _INBOX_EVENTS = 10_000
 _INBOX_BYTES = 64 * MIB
@@ -60,8 +63,8 @@ class MemoryBroker:
     The oldest events go when any of the three bounds is reached.
 
     Args:
-        max_events: Events that are kept; 0: no history, so no ids, no replay and no
-            ``h3py:reset``, and an event may have an id of its own.
+        max_events: Events that are kept, at most 2**30; 0: no history, so no ids, no replay
+            and no ``h3py:reset``, and an event may have an id of its own.
         max_bytes: Bytes of them.
         max_age_s: Seconds that they are kept.
 
@@ -75,6 +78,8 @@ class MemoryBroker:
 
     def __post_init__(self) -> None:
         require_integer("max_events", self.max_events, minimum=0)
+        if self.max_events > MAX_EVENTS:
+            raise ConfigError(f"max_events must be at most {MAX_EVENTS}, not {self.max_events}")
         require_integer("max_bytes", self.max_bytes, minimum=1)
         require_seconds("max_age_s", self.max_age_s)
         if not self.max_age_s:

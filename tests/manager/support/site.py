@@ -1,0 +1,173 @@
+"""A manager behind one route, and clients of it.
+
+``Site.open`` returns when its client's stream is in its groups: what is published from
+then on comes. What a stream is *not* sent is seen by an event after it: a stream's
+events come in their order, so what has not come before it never comes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from h3py import (
+    H3,
+    CloseReason,
+    H3Event,
+    MemoryBroker,
+    ReceivedEvent,
+    SSEManager,
+    Subscription,
+)
+from h3py.testing import EventReader
+from tests.support.wait import wait_until
+
+Serve = Callable[..., Any]
+
+
+class Site:
+    """A served application with a stream at ``/events``.
+
+    Attributes:
+        manager: The manager.
+        server: What serves it.
+        subscriptions: Every subscription that was made, by client id; the last one of each.
+        told: What presence callbacks were told, in order, where the test asked for it.
+        wheres: Conditions that a client may name.
+    """
+
+    def __init__(
+        self,
+        serve: Serve,
+        backend: str,
+        *,
+        broker: MemoryBroker | None = None,
+        serve_options: Mapping[str, Any] | None = None,
+        manager: SSEManager | None = None,
+        watch_presence: bool = False,
+        **options: Any,
+    ) -> None:
+        self.manager = SSEManager(broker, **options) if manager is None else manager
+        self.subscriptions: dict[str, Subscription] = {}
+        self.told: list[tuple[Any, ...]] = []
+        self.wheres: dict[str, Any] = {}
+        self.readers: list[EventReader] = []
+        self._numbers = itertools.count(1)
+        if watch_presence:
+            self.watch_presence()
+        self.app = H3()
+        if backend == "trio":
+
+            async def events(event: H3Event) -> Subscription:
+                return self.subscribe(event)
+
+            self.app.get("/events")(events)
+        else:
+            self.app.get("/events")(self.subscribe)
+        self.serve = serve
+        self.server = serve(self.app, **(serve_options or {}))
+
+    def watch_presence(self) -> None:
+        told, manager = self.told, self.manager
+        manager.on_connect(lambda who: told.append(("connect", who.client_id)))
+        manager.on_disconnect(
+            lambda who, reason: told.append(("disconnect", who.client_id, reason))
+        )
+        manager.on_user_online(lambda user: told.append(("online", user)))
+        manager.on_user_offline(lambda user: told.append(("offline", user)))
+        manager.on_reset(lambda who: told.append(("reset", who.client_id)))
+
+    def subscribe(self, event: H3Event) -> Subscription:
+        """What the route's handler does."""
+        query = event.query
+        channels = query.get("channels")
+        made = self.manager.subscribe(
+            event,
+            channels=channels.split(",") if channels else (),
+            user_id=query.get("user"),
+            client_id=query.get("client"),
+            where=self.wheres.get(query.get("where", "")),
+            policy=query.get("policy"),  # type: ignore[arg-type]  # a wrong one is tested, too
+            notices="notices" in query or None,
+            metadata=json.loads(query["metadata"]) if "metadata" in query else None,
+        )
+        self.subscriptions[made.client_id] = made
+        return made
+
+    def url(self, path: str = "/events", **query: str | None) -> str:
+        given = {key: value for key, value in query.items() if value is not None}
+        return f"{self.server.url}{path}?{urlencode(given)}"
+
+    def open(
+        self,
+        channels: str = "",
+        *,
+        client: str | None = None,
+        seen: str | None = None,
+        receive_buffer_bytes: int | None = None,
+        wait: bool = True,
+        **query: str | None,
+    ) -> EventReader:
+        """A client's stream; by default once it is in its groups.
+
+        Args:
+            channels: With commas between them.
+            client: Its client id; by default a new one.
+            seen: Its ``Last-Event-ID``.
+            receive_buffer_bytes: SO_RCVBUF: a small one makes a slow reader.
+            wait: Until the manager knows it.
+            **query: Further parts of the query.
+        """
+        client = client or f"client-{next(self._numbers)}"
+        before = self.subscriptions.get(client)
+        reader = EventReader(
+            self.url(channels=channels or None, client=client, **query),
+            headers=[] if seen is None else [("last-event-id", seen)],
+            receive_buffer_bytes=receive_buffer_bytes,
+        )
+        self.readers.append(reader)
+        if wait:
+            wait_until(
+                lambda: (
+                    self.subscriptions.get(client) is not before
+                    and self.manager.is_client_connected(client)
+                ),
+                what=f"{client} is connected",
+            )
+        return reader
+
+    def of(self, client: str) -> Any:
+        """What the manager says of a client's stream."""
+        (found,) = (one for one in self.manager.get_connections() if one.client_id == client)
+        return found
+
+    def settled(self) -> None:
+        """Wait until no stream is left, anywhere."""
+        wait_until(
+            lambda: (
+                self.manager.stats()["connections"] == 0
+                and self.manager.stats()["users"] == 0
+                and self.server.open_streams == 0
+                and self.server.open_connections == 0
+            ),
+            what="everything is back to zero",
+        )
+
+    def close(self) -> None:
+        for reader in self.readers:
+            reader.close()
+
+
+def datas(events: Iterable[ReceivedEvent]) -> list[str]:
+    return [event.data for event in events]
+
+
+def numbers(events: Iterable[ReceivedEvent]) -> list[int]:
+    return [int(event.data) for event in events]
+
+
+def told_reasons(site: Site) -> list[CloseReason]:
+    return [told[2] for told in site.told if told[0] == "disconnect"]
