@@ -87,7 +87,7 @@ def test_a_managers_streams_get_it_too(
         tls = trusting if over == "tls" else None
         clients = [stack.enter_context(Client(server.addresses[0], tls=tls)) for _ in range(5)]
         streams = [client.open_stream("/stream") for client in clients]
-        wait_until(lambda: server.open_streams == 5 and not server.driven)
+        wait_until(lambda: len(manager.get_connections()) == 5)
         manager.send_to_channel("news", "said", "before")
         server.shutdown()
         for stream in streams:
@@ -110,8 +110,7 @@ def test_a_server_that_ends_beside_another_of_its_manager(backend: str) -> None:
         with running(app, backend=backend, **PARTING) as goes, ExitStack() as stack:
             clients = [stack.enter_context(Client(goes.addresses[0])) for _ in range(3)]
             streams = [client.open_stream("/stream") for client in clients]
-            wait_until(lambda: goes.open_streams == 3 and not goes.driven)
-            wait_until(lambda: stays.open_streams == 1 and not stays.driven)
+            wait_until(lambda: len(manager.get_connections()) == 4)
             goes.shutdown()
             for stream in streams:
                 check_parted(stream)
@@ -333,23 +332,52 @@ def test_the_ends_of_parked_streams_are_spread_over_the_window(backend: str, hom
     assert server.closed_streams == {CloseReason.SHUTDOWN: 20}
 
 
-def test_forced_nobody_waits_for_a_turn(backend: str) -> None:
-    stage = Stage("handler", "plain", "sleep")
+@pytest.mark.parametrize("way", ["handler", "parked"])
+@pytest.mark.parametrize("clock", ["the system's", "still"])
+def test_forced_nobody_waits_for_a_turn(backend: str, way: str, clock: str) -> None:
+    """Not even those who are parked, and not for the deadline."""
+    stage = Stage(way, "plain", "sleep")
     with (
         running(
-            stage.app, backend=backend, clock=ManualClock(),
-            **PARTING | {"drain_window_s": 100.0, "drain_timeout_s": 3600.0},
+            stage.app, backend=backend, clock=ManualClock() if clock == "still" else None,
+            **PARTING | {"drain_window_s": 3000.0, "drain_timeout_s": 3600.0},
         ) as server,
         ExitStack() as stack,
     ):  # fmt: skip
         streams = opened(server, stack, 3)
+        wait_until(lambda: way == "handler" or not server.driven)
         server.shutdown()
-        wait_until(lambda: server.stopping)
+        wait_until(lambda: server.drain_turns.begun)
         assert server.open_streams > 0
         server.force()
         for stream in streams:
-            check_parted(stream, slack_ms=100_000)
+            stream.client.expect_closed()
     assert server.closed_streams == {CloseReason.SHUTDOWN: 3}
+
+
+@pytest.mark.parametrize("home", ["server", "manager"])
+def test_without_a_window_a_clock_that_stands_still_holds_nobody(backend: str, home: str) -> None:
+    clock = ManualClock()
+    manager = SSEManager(clock=clock)
+    app = H3()
+
+    @app.get("/stream")
+    def stream(event: H3Event) -> Any:
+        if home == "manager":
+            return manager.subscribe(event)
+        event.start_sse()
+        return None
+
+    with (
+        running(
+            app, backend=backend, clock=clock, **PARTING | {"drain_timeout_s": 3600.0}
+        ) as server,
+        Client(server.addresses[0]) as client,
+    ):
+        events = client.open_stream("/stream")
+        wait_until(lambda: server.open_streams == 1 and not server.driven)
+        server.shutdown()
+        check_parted(events)
 
 
 # -- as a program ------------------------------------------------------------------

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 
 from h3py._speedups.format import SSEEvent, format_event
 from h3py.close_reason import CloseReason
-from h3py.errors import H3Error
+from h3py.errors import AllocationError, H3Error
 from h3py.http import encode_chunk
 from h3py.sse.host import StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from h3py.backends.server import Server
     from h3py.connection import BaseConnection
@@ -93,36 +93,41 @@ class Drain:
 
     def begin(self, *, again: bool) -> None:
         """Ask everything to end; ``again``: now, whatever turns were given."""
-        server = self._server
+        server, options = self._server, self._server.options
         with server._lock:
             driven = tuple(server.driven)
         for conversation in tuple(server.conversations):
             conversation.stop()
         if again:
-            self._give_turns((*(stream for _, stream in self._turns), *driven), 0.0)
+            waiting = [stream for _, stream in self._turns]
+            left = [*waiting, *self._end_parked((), 0.0, 0.0)]
+            window_s = 0.0
         else:
-            window_s = 0.0 if server.forced else server.options.drain_window_s
-            self._give_turns((*self._end_parked(window_s), *driven), window_s)
+            window_s = 0.0 if server.forced else options.drain_window_s
+            left = self._end_parked(farewells(options), window_s, options.drain_timeout_s)
+        self._give_turns((*left, *driven), window_s)
         self.begun = True
         self.look()
 
-    def _end_parked(self, window_s: float) -> list[Stream]:
+    def _end_parked(
+        self, words: Sequence[bytes], window_s: float, deadline_s: float
+    ) -> list[Stream]:
         """Tell the engines; returns the parked streams that are to be ended from here."""
-        server, options = self._server, self._server.options
-        words, deadline_s = farewells(options), options.drain_timeout_s
-        code = CloseReason.SHUTDOWN.code
+        server = self._server
         try:
             server.engine.shutdown(
-                reason=code,
-                farewell=random.choice(words) if words else None,
+                reason=CloseReason.SHUTDOWN.code,
+                farewell=words,
                 window_s=window_s,
                 deadline_s=deadline_s,
             )
-        except H3Error:
-            server.engine.close_all(code)  # no memory for last words: they end without
-        left: list[Stream] = []
-        for hub in tuple(server.hubs):
-            left += hub.drain(server, words, window_s, deadline_s)
+            left: list[Stream] = []
+            for hub in tuple(server.hubs):
+                left += hub.drain(server, words, window_s, deadline_s)
+        except AllocationError:
+            if not words:
+                raise
+            return self._end_parked((), window_s, deadline_s)  # no memory for last words
         return left
 
     def _give_turns(self, streams: Iterable[Stream], window_s: float) -> None:
@@ -142,8 +147,8 @@ class Drain:
 
     def _end(self, stream: Stream) -> None:
         if stream.state is StreamState.PARKED:
-            if stream.home is None:
-                return  # parked meanwhile, with the server's own engine, which ends it in time
+            if stream.home is None or stream.home.hub.closed:
+                return  # its engine is ending, and ends it in time
             words = farewell(self._server.options)
             if words and stream.close_reason is None:
                 try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.format import SSEEvent, format_event
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from h3py.backends.conversation import Conversation
     from h3py.backends.server import Server
     from h3py.sse.host import StreamHome
+
+
+# Different beginnings of streams that are kept ready.
+OPENINGS = 256
 
 
 class BaseExchange:
@@ -68,19 +73,20 @@ class BaseExchange:
         """Write the head of a stream now; the connection is the stream's from here on.
 
         Raises:
-            HTTPError: 503: the server stops, or has as many streams as it may.
+            HTTPError: 503: the server stops, or has as many streams as it may; 429: the
+                client's address has.
             ConnectionClosed: The client has gone.
             ValueError: A header that cannot be sent.
         """
         server = self.server
         head = self._head(status, headers)
-        server.admit_stream()
+        address = self._admit()
         try:
             driver = self.claim_driver()
         except BaseException:
-            server.stream_refused()
+            server.places.stream_gone(address)
             raise
-        stream = self._take_over(driver)
+        stream = self._take_over(driver, address)
         server.watch(stream)
         if self._begin(stream, head, send=True):
             server.wake_driver(driver)  # it would wait to write, and never learn of the end
@@ -94,8 +100,7 @@ class BaseExchange:
         The caller parks it at once. Raises as ``start_sse``.
         """
         head = self._head(status, headers)
-        self.server.admit_stream()
-        stream = self._take_over(None)
+        stream = self._take_over(None, self._admit())
         stream.home = home
         self._begin(stream, head, send=False)
         return StreamStart(stream)
@@ -105,7 +110,12 @@ class BaseExchange:
             status, headers, version=self.request.version, date=http_date(time.time())
         )
 
-    def _take_over(self, driver: Any) -> Stream:
+    def _admit(self) -> str | None:
+        """Count the stream in; gives the address it counts for, if any."""
+        places = self.server.places
+        return places.admit_stream(self.client if places.by_address_limited else None)
+
+    def _take_over(self, driver: Any, address: str | None) -> Stream:
         """The connection is the stream's from here on; it was admitted."""
         conversation = self.conversation
         request = self.request
@@ -116,6 +126,7 @@ class BaseExchange:
             last_event_id=request.headers.get("last-event-id"),
             driver=driver,
         )
+        stream.address = address
         conversation.stream = stream
         conversation.stop_reading()
         return stream
@@ -192,5 +203,12 @@ def opening(retry_ms: int | None, *, chunked: bool) -> bytes:
     """What follows a stream's head at once: when the client is to come back, if it must."""
     if retry_ms is None:
         return b""
-    event = format_event(SSEEvent(retry=retry_of(retry_ms, random.random())))
-    return encode_chunk(event) if chunked else event
+    return random.choice(_openings(retry_ms, chunked))
+
+
+@lru_cache(maxsize=16)
+def _openings(retry_ms: int, chunked: bool) -> list[bytes]:
+    """So many, evenly spread, that one of its own for each stream would spread no better."""
+    spreads = [(part + 0.5) / OPENINGS for part in range(OPENINGS)]
+    events = [format_event(SSEEvent(retry=retry_of(retry_ms, spread))) for spread in spreads]
+    return [encode_chunk(event) if chunked else event for event in events]

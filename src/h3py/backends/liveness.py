@@ -19,9 +19,12 @@ thread, a few times a second, on the injected clock.
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 import sys
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from h3py.close_reason import CloseReason
@@ -36,6 +39,60 @@ _UNACKED = struct.Struct("=I")
 _PROBES_AT = 3
 _UNACKED_AT = 24
 _LAST_ACK_AT = 56
+
+# Slow clients named in the log each second; the rest are counted.
+SLOW_LINES_PER_S = 10
+
+_log = logging.getLogger("h3py.stream")
+
+
+class SlowLog:
+    """Counts slow clients and warns of each, but never of so many that the log is flooded.
+
+    Any thread. Of what is left out in a second one line tells how much it was.
+
+    Attributes:
+        episodes: How often a client was found slow.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._since = now()
+        self._said = 0
+        self._left_out = 0
+        self.episodes = 0
+
+    def note(self, stream: Stream) -> None:
+        """A client has become slow."""
+        self.look()
+        with self._lock:
+            self.episodes += 1
+            say = self._said < SLOW_LINES_PER_S
+            self._said += say
+            self._left_out += not say
+        if say:
+            queued = stream.queued_bytes
+            _log.warning(
+                "slow client: %s, %d bytes are queued for it",
+                stream.label,
+                queued,
+                extra={"stream": stream.label, "queued_bytes": queued},
+            )
+
+    def look(self) -> None:
+        """Tell what was left out, once its second is over."""
+        now = self._now()
+        with self._lock:
+            if now - self._since < 1.0:
+                return
+            self._since = now
+            self._said = 0
+            left_out, self._left_out = self._left_out, 0
+        if left_out:
+            _log.warning(
+                "slow clients: %d more in that second", left_out, extra={"left_out": left_out}
+            )
 
 
 def look_after(server: Server, stream: Stream, now: float) -> None:

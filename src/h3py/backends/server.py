@@ -9,7 +9,7 @@ Threads: the engine's reports, ``sweep`` and the accept loop come from the
 backend's own thread; streams begin and end in any. ``_lock`` guards the
 counters and the registry.
 
-How its streams end is ``draining.py``'s business.
+What becomes of a stream's connection is ``carrier.py``, how all of them end ``draining.py``.
 """
 
 from __future__ import annotations
@@ -24,41 +24,27 @@ from typing import TYPE_CHECKING, Any
 from h3py._speedups.engine import Engine, Report
 from h3py._speedups.write_queue import WriteQueue
 from h3py.backends.callbacks import CallbackThread, is_async
+from h3py.backends.carrier import ABRUPT, Carrier
 from h3py.backends.draining import Drain
-from h3py.backends.listeners import connection_limit, url_of
-from h3py.backends.liveness import look_after
-from h3py.backends.tls_parking import TLSParking
+from h3py.backends.listeners import url_of
+from h3py.backends.liveness import SlowLog, look_after
+from h3py.backends.places import Places
 from h3py.close_reason import CloseReason
-from h3py.connection import ConnectionState
-from h3py.errors import (
-    AllocationError,
-    ConfigError,
-    ConnectionClosed,
-    HTTPError,
-    ManagerClosed,
-    WriteError,
-)
-from h3py.sse.host import Callback, StreamHome, StreamHub, StreamState
-from h3py.sse.stream import Stream
-from h3py.wire import TLSWire
+from h3py.errors import ConfigError
+from h3py.sse.host import Callback, StreamState
 
 if TYPE_CHECKING:
     import socket
 
-    from h3py._speedups.format import SSEEvent
     from h3py.backends.conversation import Conversation
     from h3py.backends.steps import Application
-    from h3py.connection import BaseConnection
     from h3py.options import ServeOptions
-    from h3py.wire import Wire
+    from h3py.sse.stream import Stream
 
 _log = logging.getLogger("h3py.stream")
 
-# After these the client takes nothing more: what is queued for it is dropped.
-ABRUPT = frozenset({CloseReason.CLIENT_CLOSED, CloseReason.SLOW, CloseReason.TIMEOUT})
 
-
-class Server:
+class Server(Carrier):
     """A running server, as the code around it sees it.
 
     Attributes:
@@ -66,10 +52,11 @@ class Server:
         url: The first of them as a URL, without a trailing slash.
         engine: The fan-out engine that serves parked streams.
         closed_streams: How many streams ended, by close reason.
-        slow_episodes: How often a client was found slow.
+        places: What is open, and how much may be.
     """
 
     def __init__(self, app: Application, options: ServeOptions) -> None:
+        super().__init__()
         self.app = app
         self.options = options
         self.now: Callable[[], float] = options.clock or time.monotonic
@@ -90,25 +77,16 @@ class Server:
             # A clock in a test's hand moves the pumps, too.
             clock=getattr(options.clock, "engine_clock", None),
         )
-        self.max_connections = connection_limit(options)
-        self.max_streams = options.max_streams or self.max_connections
         self.listeners: list[socket.socket] = []
         self.addresses: list[Any] = []
         self.url = ""
-        # Engines of managers that streams of this server are parked in.
-        self.hubs: set[StreamHub] = set()
         self.conversations: set[Conversation] = set()
-        self.driven: set[Stream] = set()
-        self.open_connections = 0
-        self.open_streams = 0
+        self.places = Places(options)
         self.closed_streams: Counter[CloseReason] = Counter()
-        self.slow_episodes = 0
-        self.stopping = False
+        self.slow_log = SlowLog(self.now)
         self.forced = False
         self.drain_turns = Drain(self)
-        self._lock = threading.Lock()
         self.callback_thread = CallbackThread()
-        self.tls_parking: TLSParking | None = None
 
     # -- hooks of the backends -------------------------------------------------
 
@@ -133,9 +111,6 @@ class Server:
         connection = stream.connection
         if connection is not None and stream.close_reason in ABRUPT:
             connection.wire.shut_down()
-
-    def release_descriptor(self, connection: BaseConnection) -> None:
-        """Take the connection's descriptor out of the backend's own waiting."""
 
     def soon(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a plain function on the backend's loop; where there is none, here and now."""
@@ -169,6 +144,7 @@ class Server:
         """Ask everything to end, each stream in its turn; called again: all that is left, now."""
         with self._lock:
             again, self.stopping = self.stopping, True
+            self.places.closed = True
         self.drain_turns.begin(again=again)
 
     def end_engine(self) -> None:
@@ -190,14 +166,21 @@ class Server:
 
     def connection_opened(self) -> bool:
         """Count a connection in, until it is closed; False where that is one too many."""
-        with self._lock:
-            self.open_connections += 1
-            return self.open_connections <= self.max_connections
+        return self.places.connection_opened()
 
     def connection_gone(self) -> None:
         """Count a connection's end: its descriptor is closed."""
-        with self._lock:
-            self.open_connections -= 1
+        self.places.connection_gone()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return self.places.connections
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections may be."""
+        return self.places.max_connections
 
     def new_queue(self, *, blocking: bool) -> WriteQueue:
         """The write queue of a connection; ``blocking``: a thread drives it."""
@@ -210,145 +193,22 @@ class Server:
             release_gil=blocking,
         )
 
-    def close_gently(self, wire: Wire, queue: WriteQueue) -> None:
-        """Let the engine send the rest, end the connection and close it.
-
-        A close with unread input would make the kernel send a reset, and the client would
-        lose the end of what it was sent; the engine reads and discards for a while first.
-        """
-        if wire.fd < 0:
-            return
-        if isinstance(wire, TLSWire):
-            queue = wire.seal(queue)
-        handle = self.engine.adopt(wire.fd, None, queue, chunked=False, heartbeat=False)
-        wire.detach()
-        self.engine.close(handle, CloseReason.HANDLER_DONE.code)
-
     # -- streams ---------------------------------------------------------------
 
-    def admit_stream(self) -> None:
-        """Count a stream in.
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return self.places.streams
 
-        Raises:
-            HTTPError: 503: the server stops, or has as many streams as it may.
-        """
-        with self._lock:
-            if not self.stopping and self.open_streams < self.max_streams:
-                self.open_streams += 1
-                return
-        why = "the server is stopping" if self.stopping else "too many streams"
-        raise HTTPError(503, why, headers={"retry-after": str(self.options.retry_after_s)})
+    @property
+    def max_streams(self) -> int:
+        """How many streams may be."""
+        return self.places.max_streams
 
-    def stream_refused(self) -> None:
-        """Take back what ``admit_stream`` counted: the stream could not begin."""
-        with self._lock:
-            self.open_streams -= 1
-
-    def watch(self, stream: Stream) -> None:
-        """Begin to look after a driven stream: its hang-up is seen while its handler sleeps."""
-        connection = stream.connection
-        assert connection is not None
-        wire = connection.wire
-        stream.handle = self.engine.watch(wire.fd, stream, discard=not wire.tls)
-        with self._lock:
-            self.driven.add(stream)
-            stopping = self.stopping
-        if stopping:
-            # It was let in before the drain began, and the drain's look at the driven missed it.
-            stream.end(CloseReason.SHUTDOWN)
-
-    def adopt(self, stream: Stream) -> None:
-        """Move a driven stream to its engine; on failure nothing has moved."""
-        connection = stream.connection
-        assert connection is not None
-        wire = connection.wire
-        self.release_descriptor(connection)
-        # Other threads may write to the stream: from here on they wait for the decision.
-        connection.state = ConnectionState.CLOSING
-        wire.stop_sending(connection.queue)
-        try:
-            if stream.home is not None:
-                self._leave_for(stream.home)
-                if stream.handle:
-                    # Two engines must not know one descriptor: either may close it.
-                    self.engine.unwatch(stream.handle)
-                    stream.handle = 0
-            if wire.tls:
-                self.park_tls(stream)
-            else:
-                stream.handle = self.engine_of(stream).adopt(
-                    wire.fd,
-                    stream,
-                    connection.queue,
-                    chunked=connection.chunked,
-                    handle=stream.handle,
-                    **({} if stream.home is None else stream.home.terms),
-                )
-                wire.detach()
-        except BaseException:
-            connection.state = ConnectionState.STREAMING
-            wire.stopped = False
-            if stream.handle == 0 and stream in self.driven:
-                stream.handle = self.engine.watch(wire.fd, stream, discard=not wire.tls)
-            raise
-        with self._lock:
-            self.driven.discard(stream)
-
-    def engine_of(self, stream: Stream) -> Engine:
-        """The engine that a stream is, or will be, parked in."""
-        return self.engine if stream.home is None else stream.home.engine
-
-    def _leave_for(self, home: StreamHome) -> None:
-        with self._lock:
-            if self.stopping:
-                raise ManagerClosed("the server is stopping")
-            if home.hub not in self.hubs:
-                home.hub.enter(self)
-                self.hubs.add(home.hub)
-
-    def park_tls(self, stream: Stream) -> None:
-        """Move a stream under TLS: the engine queues, one thread for all of them encrypts."""
-        with self._lock:
-            if self.tls_parking is None:
-                self.tls_parking = TLSParking(self)
-        self.tls_parking.adopt(stream)
-
-    def retire(self, stream: Stream) -> None:
-        """Let go of a driven stream that has ended: send the rest, end the body, close."""
-        connection, stream.connection = stream.connection, None
-        assert connection is not None
-        with self._lock:
-            self.driven.discard(stream)
-        self.engine.unwatch(stream.handle)
-        self.release_descriptor(connection)
-        connection.wire.stop_sending(connection.queue)
-        if stream.close_reason not in ABRUPT and connection.wire.fd >= 0:
-            try:
-                if stream.close_reason is CloseReason.SHUTDOWN:
-                    self.drain_turns.part(connection)
-                connection.end_stream()
-                if stream.close_reason is CloseReason.SHUTDOWN:
-                    # The engine may have to end before it has looked at this one.
-                    connection.wire.send_rest(connection.queue)
-                self.close_gently(connection.wire, connection.queue)
-                return
-            except (ConnectionClosed, WriteError, AllocationError, OSError):
-                pass  # the engine would not have it, or has ended: gently or not, it is closed
-        connection.abort()
-        self.connection_gone()
-
-    def send_parked(self, stream: Stream, piece: SSEEvent | bytes) -> None:
-        """Queue one piece on a parked stream."""
-        self.engine_of(stream).send(stream.handle, piece)
-
-    def close_parked(self, stream: Stream, reason: CloseReason) -> bool:
-        """End a parked stream; False if it was ending already."""
-        flush = reason not in ABRUPT
-        return self.engine_of(stream).close(stream.handle, reason.code, flush=flush)
-
-    def queued_parked(self, stream: Stream) -> int:
-        """Unsent bytes of a parked stream."""
-        return self.engine_of(stream).queued_bytes(stream.handle)
+    @property
+    def slow_episodes(self) -> int:
+        """How often a client was found slow."""
+        return self.slow_log.episodes
 
     def stream_ended(self, stream: Stream) -> None:
         """The one notice of a stream's end: counters, the log, the application's callbacks."""
@@ -371,8 +231,7 @@ class Server:
         for callback in stream.take_callbacks():
             self.run_callback(callback, reason)
         # Last of all: whoever sees that no stream is open may end what tells of their end.
-        with self._lock:
-            self.open_streams -= 1
+        self.places.stream_gone(stream.address)
 
     @property
     def draining(self) -> bool:
@@ -418,14 +277,7 @@ class Server:
 
     def found_slow(self, stream: Stream) -> None:
         """Count and warn of a slow client, once per episode."""
-        with self._lock:
-            self.slow_episodes += 1
-        _log.warning(
-            "slow client: %s, %d bytes are queued for it",
-            stream.label,
-            stream.queued_bytes,
-            extra={"stream": stream.label, "queued_bytes": stream.queued_bytes},
-        )
+        self.slow_log.note(stream)
 
     def sweep(self) -> None:
         """What time brings: late requests, slow and dead clients of driven streams."""
@@ -437,6 +289,7 @@ class Server:
             driven = tuple(self.driven)
         for stream in driven:
             look_after(self, stream, now)
+        self.slow_log.look()
 
 
 def _reason(code: int) -> CloseReason:

@@ -115,6 +115,7 @@ class ThreadServer(Server):
     def end(self) -> None:
         """Cut what is left, and give everything back."""
         self.workers.stop()
+        self.begin_drain()  # what has not ended yet ends now
         for stream in tuple(self.driven):
             # Its thread has had its time: it finds the connection gone when it comes back.
             stream.end(CloseReason.SHUTDOWN)

@@ -24,7 +24,7 @@ from h3py.wire import RECORD_BYTES, TLSWire
 
 if TYPE_CHECKING:
     from h3py._speedups.engine import Engine
-    from h3py.backends.server import Server
+    from h3py.backends.carrier import Carrier
     from h3py.sse.stream import Stream
 
 STOP_WAIT_S = 5.0
@@ -46,7 +46,7 @@ class ParkedTLS:
 class TLSParking:
     """The thread, and the streams it serves."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Carrier) -> None:
         self._server = server
         self._readiness = Readiness()
         self._parked: dict[Stream, ParkedTLS] = {}

@@ -57,6 +57,9 @@ class StreamHome(Protocol):
 class StreamHub(Protocol):
     """An engine beside the servers', which takes its own reports; to a server that fills it."""
 
+    closed: bool
+    """Its engine is ending, and ends its streams."""
+
     def enter(self, host: StreamHost) -> None:
         """This server is about to park its first stream there. ``ManagerClosed``."""
 

@@ -57,6 +57,7 @@ class Stream:
         "_ended",
         "_space",
         "_told",
+        "address",
         "blocked_since",
         "close_reason",
         "connection",
@@ -92,6 +93,8 @@ class Stream:
         self.home: StreamHome | None = None
         self.connection: Connection | None = connection
         self.label = label
+        # Whose place its host counts it in; the host's business.
+        self.address: str | None = None
         self.last_event_id = last_event_id
         # What ``host.wake`` needs to reach the driver; the host's business.
         self.driver = driver
