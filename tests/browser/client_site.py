@@ -8,13 +8,12 @@ then.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from h3py import H3, H3Event, HTTPError, Response, SSEEvent, SSEManager
+from h3py import H3, H3Event, HTTPError, Principal, Response, SSEManager
 from tests.support.process import ROOT
 from tests.support.wait import DEADLINE_S, SCALE, wait_until
 
@@ -50,11 +49,10 @@ class Site:
     """What is served, and what was asked.
 
     Args:
-        ping_s: How often the page is asked to ping; None: not at all.
         **options: Of the manager.
     """
 
-    def __init__(self, *, ping_s: float | None = None, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.manager = SSEManager(**options)
         self.seen: list[Seen] = []
         self.ended: list[tuple[str, str]] = []
@@ -68,15 +66,16 @@ class Site:
         self.manager.on_disconnect(
             lambda one, reason: self.ended.append((one.client_id, reason.value))
         )
-        mount(self, ping_s)
+        self.manager.mount(self.app, authenticate=self.allow)
 
-    def allow(self, event: H3Event) -> None:
-        """Note a request; wait while requests are held back."""
+    def allow(self, event: H3Event) -> Principal:
+        """Who asks. Notes the request, and waits while requests are held back."""
         headers, query = dict(event.headers.items()), dict(event.query.items())
         self.seen.append(Seen(event.method, event.path, headers, query))
         assert self._open.wait(DEADLINE_S * SCALE)
         if self.token is not None and headers.get("authorization") != f"Bearer {self.token}":
             raise HTTPError(401, "who are you?")
+        return Principal()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -108,32 +107,6 @@ class Site:
         """An event for each number, to all who follow the channel."""
         for number in numbers:
             self.manager.send_to_channel("news", "number", str(number))
-
-
-def mount(site: Site, ping_s: float | None) -> None:
-    """The endpoints, as the manager serves them."""
-    manager, app = site.manager, site.app
-
-    @app.get("/api/sse")
-    def stream(event: H3Event) -> Any:
-        site.allow(event)
-        channels = [name for name in event.query.get("channels", "").split(",") if name]
-        return manager.subscribe(event, channels, client_id=event.query.get("client_id"))
-
-    @app.post("/api/sse/ping")
-    def ping(event: H3Event) -> None:
-        site.allow(event)
-        if not manager.ping(json.loads(event.body)["client_id"]):
-            raise HTTPError(404, "no such client")
-
-    @app.get("/api/sse/client.js")
-    def script(event: H3Event) -> None:
-        event.send_bytes(SCRIPT.read_bytes(), content_type="text/javascript")
-
-    @manager.on_connect
-    def hello(one: Any) -> None:
-        told = {"client_id": one.client_id, "channels": one.channels, "ping_s": ping_s}
-        one.send_event_nowait(SSEEvent.json(told, event="h3py:hello"))
 
 
 Serve = Callable[..., Any]

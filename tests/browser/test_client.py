@@ -54,13 +54,13 @@ def test_handlers_by_name_and_for_all(serve_app: Serve, context: Any) -> None:
 def test_an_event_has_name_data_id_and_json(serve_app: Serve, context: Any) -> None:
     site = Site()
     page = open_page(context, serve_app(site.app), None)
-    page.evaluate("start(), sse.addHandler('x', (event) => { window.event = event; })")
+    page.evaluate("() => { start(); sse.addHandler('x', (event) => { window.heard = event; }); }")
     connected(page)
     site.manager.send_to_channel("news", "x", {"text": "“naïve” 古池や\n", "n": [1, None]})
-    page.wait_for_function("() => window.event")
-    assert page.evaluate("event.json()") == {"text": "“naïve” 古池や\n", "n": [1, None]}
-    assert page.evaluate("event.type") == "x"
-    assert page.evaluate("event.id === sse.lastEventId && event.id.length > 0")
+    page.wait_for_function("() => window.heard")
+    assert page.evaluate("heard.json()") == {"text": "“naïve” 古池や\n", "n": [1, None]}
+    assert page.evaluate("heard.type") == "x"
+    assert page.evaluate("heard.id === sse.lastEventId && heard.id.length > 0")
 
 
 def test_a_handler_that_fails_harms_no_other(
@@ -262,7 +262,7 @@ def test_close_ends_the_stream_and_calls_nobody(serve_app: Serve, context: Any) 
 def test_closing_in_a_handler_holds_back_the_rest(serve_app: Serve, context: Any) -> None:
     site = Site()
     page = open_page(context, serve_app(site.app), None)
-    page.evaluate("start(), sse.addHandler('number', () => sse.close())")
+    page.evaluate("() => { start(); sse.addHandler('number', () => sse.close()); }")
     connected(page)
     with site.held():  # all three come in one piece, as a replay
         site.manager.disconnect_client(page.evaluate("sse.clientId"))
@@ -299,7 +299,7 @@ def test_pings_keep_a_lease_and_their_absence_ends_it(serve_app: Serve, context:
 
 
 def test_it_pings_as_often_as_the_server_asks(serve_app: Serve, context: Any) -> None:
-    site = Site(ping_s=0.02)
+    site = Site(lease_s=0.08, clock=ManualClock())  # a ping four times in a lease
     connected(open_page(context, serve_app(site.app)))
     wait_until(lambda: site.pings() >= 3)
 
@@ -318,7 +318,7 @@ def test_it_pings_only_if_asked(serve_app: Serve, context: Any) -> None:
 
 def test_what_arrives_makes_up_for_late_timers(serve_app: Serve, context: Any) -> None:
     """A hidden tab's timers may come once a minute: here they never come."""
-    site = Site(ping_s=0.001)
+    site = Site(lease_s=0.004, clock=ManualClock())
     page = open_page(context, serve_app(site.app), None)
     page.evaluate("() => { window.setInterval = () => 0; start(); }")
     connected(page)
