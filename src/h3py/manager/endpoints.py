@@ -95,7 +95,7 @@ class Endpoints:
         except SSEError as error:
             raise as_answer(error, self._manager.options.retry_after_s) from error
         if self._hello:
-            subscription.begin_with(self._greeting(subscription))
+            self._greet(subscription, event)
         return subscription
 
     @inline
@@ -167,7 +167,14 @@ class Endpoints:
         check_texts("channels", names, self._max_name_bytes)
         return names
 
-    def _greeting(self, subscription: Subscription) -> SSEEvent:
+    def _greet(self, subscription: Subscription, event: H3Event) -> None:
+        """Have the stream begin with what its client must know."""
+        engine = subscription.hub.engine
+        head = engine.head
+        seen = event.headers.get("last-event-id") or event.query.get("last_event_id")
+        # A client that is cut off before its first event is to come back to what it missed,
+        # so it is told where it begins. One that has seen something begins there.
+        begins = not seen and self._manager.broker.history
         lease_s = self._manager.options.lease_s
         told = {
             "client_id": subscription.client_id,
@@ -175,7 +182,8 @@ class Endpoints:
             # Three may be lost before the lease ends.
             "ping_s": None if lease_s is None else min(PING_S, lease_s / 4),
         }
-        return SSEEvent.json(told, event=HELLO)
+        hello = SSEEvent.json(told, event=HELLO, id=engine.event_id(head) if begins else None)
+        subscription.begin_with(hello, joins_at=head)
 
     @property
     def _max_name_bytes(self) -> int:
