@@ -19,7 +19,7 @@ from h3py import __version__
 from h3py.app import H3
 from h3py.backends.server import Server
 from h3py.cli.loading import load_app
-from h3py.demo import make_app
+from h3py.demo import Crowd, make_app
 from h3py.errors import ConfigError
 from h3py.options import BACKENDS, ServeOptions
 from h3py.serving import serve
@@ -131,7 +131,14 @@ def run(target: str, log_level: str, **options: Any) -> None:
 @_telling_errors
 def demo(backend: str, log_level: str, **options: Any) -> None:
     """Serve a page that shows live streams."""
-    _serve(make_app(backend), log_level, {"backend": backend, **options})
+    crowd = Crowd()
+    logging.getLogger("h3py.stream").addFilter(crowd.leave_out)
+
+    def started(server: Server) -> None:
+        crowd.serve_at(server.addresses)
+        _tell_where(server)
+
+    _serve(make_app(backend, crowd), log_level, {"backend": backend, **options}, started)
 
 
 def _check_usage(options: dict[str, Any]) -> None:
@@ -152,16 +159,21 @@ def _check_usage(options: dict[str, Any]) -> None:
         raise click.UsageError("--private-key needs --certificate.")
 
 
-def _serve(app: H3, log_level: str, options: dict[str, Any]) -> None:
-    """Serve until it is stopped. An application that has set up logging keeps its own way."""
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
-    logging.getLogger("h3py").setLevel(log_level.upper())
-    given = {name: value for name, value in options.items() if value is not None}
-    serve(app, started=_tell_where, **given)
-
-
 def _tell_where(server: Server) -> None:
     everywhere = any(address[:1] in (("0.0.0.0",), ("::",)) for address in server.addresses)
     how = f"{server.options.backend}, all addresses" if everywhere else server.options.backend
     click.echo(f"Serving on {server.url} ({how}), Ctrl-C stops")
     sys.stdout.flush()
+
+
+def _serve(
+    app: H3,
+    log_level: str,
+    options: dict[str, Any],
+    started: Callable[[Server], None] = _tell_where,
+) -> None:
+    """Serve until it is stopped. An application that has set up logging keeps its own way."""
+    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
+    logging.getLogger("h3py").setLevel(log_level.upper())
+    given = {name: value for name, value in options.items() if value is not None}
+    serve(app, started=started, **given)

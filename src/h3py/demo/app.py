@@ -1,185 +1,41 @@
-"""The application behind the demo page: four streams, each written in another way.
+"""The application behind the demo page.
 
-==========  ==========================================================
-/counter    in the handler: ``with event.start_sse() as stream``
-/tokens     a generator handler
-/text       a callback, run once the handler has returned
-/clock      parked: no handler runs and no thread is held; a background
-            function sends to all of them
-==========  ==========================================================
+=======================  =========================================================
+``h3py.demo.ways``       streams that handlers write, in three ways
+``h3py.demo.live``       one manager: channels, presence, a chat, what a cut costs
+``h3py.demo.hooks``      notifications that come in through a webhook
+``h3py.demo.crowd``      a thousand streams to a helper process
+=======================  =========================================================
 
-Rules. Everything is plain ``def`` code, so that the same application serves on
-both backends. A client that comes back goes on after its ``Last-Event-ID``. Every
-stream begins with a ``hello`` event that says what the server was told, so that
-the page can show it. ``POST /drop`` ends a stream of one tab, as a server or a
-network would, and the browser comes back by itself.
-
-Threads: handlers run in worker threads, the clock in one of its own;
-`OpenStreams` is the only thing they share.
+Everything is plain ``def`` code, so that the same application serves on both backends.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from html import escape
-from importlib.resources import files
-from textwrap import dedent
-from typing import Any, NamedTuple
-
-from h3py import H3, H3Event, HTTPError, Response, SSEError, SSEEvent, StreamContext, StreamStart
+from h3py import H3, H3Event, HTTPError, Response
 from h3py.app.middleware import security_headers
-from h3py.demo.texts import ANSWERS, GREETINGS, VERSES
-
-COUNT_EVERY_S = 0.25
-TOKEN_EVERY_S = 0.045
-TEXT_EVERY_S = 2.4
-RETRY_MS = 1000
-"""How soon a browser comes back to a dropped stream."""
-
-ASSETS = {
-    "demo.css": "text/css; charset=utf-8",
-    "demo.js": "text/javascript; charset=utf-8",
-    "streams.js": "text/javascript; charset=utf-8",
-    "timeline.js": "text/javascript; charset=utf-8",
-}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
-)
+from h3py.demo.crowd import Crowd
+from h3py.demo.hooks import add_hooks
+from h3py.demo.live import Live
+from h3py.demo.page import ASSETS, POLICY, read, render
+from h3py.demo.ways import add_ways
 
 
-class OpenStream(NamedTuple):
-    """A stream of the page: which, and of which tab."""
-
-    name: str
-    tab: str
-    stream: StreamStart
-
-
-class OpenStreams:
-    """The streams that are open now. Any thread may call it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: set[OpenStream] = set()
-
-    def add(self, name: str, event: H3Event) -> None:
-        """Note the stream that ``event`` has begun, until it ends."""
-        assert event.stream is not None
-        entry = OpenStream(name, event.query.get("tab", ""), event.stream)
-        with self._lock:
-            self._open.add(entry)
-        event.stream.on_close(lambda reason: self._remove(entry))
-
-    def named(self, name: str, tab: str | None = None) -> list[StreamStart]:
-        """The open streams of a name, of all tabs or of one."""
-        with self._lock:
-            return [
-                entry.stream
-                for entry in self._open
-                if entry.name == name and tab in (None, entry.tab)
-            ]
-
-    def _remove(self, entry: OpenStream) -> None:
-        with self._lock:
-            self._open.discard(entry)
-
-
-def make_app(backend: str) -> H3:
+def make_app(backend: str, crowd: Crowd | None = None) -> H3:
     """The application.
 
     Args:
         backend: The name of the backend that will serve it, for the page to show.
+        crowd: The thousand streams; they need to be told where the server listens
+            (`Crowd.serve_at`).
     """
     app = H3()
-    streams = OpenStreams()
-    stopped = threading.Event()
-
     app.use(security_headers(content_security_policy=POLICY, referrer_policy="no-referrer"))
-
-    @app.get("/counter")
-    def counter(event: H3Event) -> None:
-        count = seen_before(event)
-        with event.start_sse() as stream:
-            streams.add("counter", event)
-            stream.send_event(hello(event, backend))
-            while True:
-                count += 1
-                stream.send_event(SSEEvent.json({"count": count}, event="count", id=str(count)))
-                if stream.wait(COUNT_EVERY_S):
-                    return
-
-    @app.get("/tokens")
-    def tokens(event: H3Event) -> Iterator[SSEEvent]:
-        answer = tokens_of(ANSWERS[whole(event.query.get("q", "0")) % len(ANSWERS)])
-        streams.add("tokens", event)
-        yield hello(event, backend)
-        for number in range(seen_before(event), len(answer)):
-            yield SSEEvent.json({"text": answer[number]}, event="token", id=str(number + 1))
-            time.sleep(TOKEN_EVERY_S)
-        yield SSEEvent.json({"tokens": len(answer)}, event="done")
-
-    @app.get("/text")
-    def text(event: H3Event) -> None:
-        event.start_sse()
-        event.set_stream_callback(write_text, context=True)
-
-    def write_text(context: StreamContext) -> None:
-        stream, event, _ = context
-        streams.add("text", event)
-        stream.send_event(hello(event, backend))
-        number = seen_before(event)
-        while True:
-            number += 1
-            kind, pieces = ("verse", VERSES) if number % 2 else ("greeting", GREETINGS)
-            piece = pieces[(number - 1) // 2 % len(pieces)]
-            stream.send_event(SSEEvent(piece, event=kind, id=str(number)))
-            if stream.wait(TEXT_EVERY_S):
-                return
-
-    @app.get("/clock")
-    def clock(event: H3Event) -> None:
-        stream = event.start_sse()
-        stream.send_event_nowait(hello(event, backend))
-        stream.park()
-        streams.add("clock", event)
-
-    @app.background
-    def tick() -> None:
-        while not stopped.wait(1 - time.time() % 1):
-            now = datetime.now(UTC)
-            audience = streams.named("clock")
-            event = SSEEvent.json(
-                {"time": now.isoformat(timespec="milliseconds"), "streams": len(audience)},
-                event="tick",
-                id=now.strftime("%H:%M:%S"),
-            )
-            for stream in audience:
-                try:
-                    stream.send_event_nowait(event)
-                except SSEError:
-                    continue  # it has ended, or is behind: the next second is another tick
-
-    @app.post("/drop")
-    def drop(event: H3Event) -> None:
-        name, tab = event.query.get("stream", ""), event.query.get("tab", "")
-        if not name or not tab:
-            raise HTTPError(400, "name the stream and the tab")
-        for stream in streams.named(name, tab):
-            stream.close()
-
-    app.on_stop(stopped.set)
-
-    code: dict[str, list[Callable[..., Any]]] = {
-        "counter": [counter],
-        "tokens": [tokens],
-        "text": [text, write_text],
-        "clock": [clock, tick],
-    }
+    live = Live()
+    code = add_ways(app, backend)
+    code |= live.add_to(app)
+    code |= add_hooks(app, live)
+    code |= (crowd or Crowd()).add_to(app, live)
     page = render(backend, code)
 
     @app.get("/")
@@ -193,45 +49,6 @@ def make_app(backend: str) -> H3:
         if name not in ASSETS:
             raise HTTPError(404)
         headers = [("content-type", ASSETS[name]), ("cache-control", "no-cache")]
-        return Response(200, headers, _read(name).encode())
+        return Response(200, headers, read(name).encode())
 
     return app
-
-
-def render(backend: str, code: Mapping[str, Sequence[Callable[..., Any]]]) -> str:
-    """The page, with the name of the backend and the code of each stream in it."""
-    page = _read("index.html").replace("{{backend}}", escape(backend))
-    for name, functions in code.items():
-        source = "\n".join(dedent(inspect.getsource(function)) for function in functions)
-        page = page.replace(f"{{{{code of {name}}}}}", escape(source.rstrip()))
-    return page
-
-
-def hello(event: H3Event, backend: str) -> SSEEvent:
-    """What every stream begins with: what the server was told, and when to come back."""
-    told = {"lastEventId": last_event_id(event) or None, "backend": backend}
-    return SSEEvent.json(told, event="hello", retry=RETRY_MS)
-
-
-def last_event_id(event: H3Event) -> str:
-    """The header of a browser that reconnects; the query of a page that starts anew."""
-    return event.headers.get("last-event-id") or event.query.get("last-event-id") or ""
-
-
-def seen_before(event: H3Event) -> int:
-    """How many events the client had seen when it connected."""
-    return whole(last_event_id(event))
-
-
-def whole(text: str) -> int:
-    """A small whole number that a client sent, or 0."""
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
-
-
-def tokens_of(text: str) -> list[str]:
-    """Text in pieces such as a language model gives: a few letters, each with its space."""
-    return re.findall(r"\s*\S{1,5}", text)
-
-
-def _read(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

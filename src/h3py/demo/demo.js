@@ -1,10 +1,13 @@
 // The page: what each stream's events show, and the controls of all of them.
 
+import "/chat.js";
+import "/crowd.js";
+import { byId, element, number } from "/dom.js";
+import { ChannelStream, live, sse } from "/live.js";
+import { signed } from "/notifications.js";
+import "/replay.js";
 import { LiveStream, STATES, wireOf } from "/streams.js";
 import { Timeline } from "/timeline.js";
-
-const byId = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en");
 
 // --- what the events show ----------------------------------------------------------------------
 
@@ -59,15 +62,17 @@ for (let hour = 0; hour < 12; hour += 1) {
 // --- the streams, and the card of each ------------------------------------------------------------
 
 const queries = { tokens: () => ({ q: byId("question").value }) };
-const streams = Object.entries(shows).map(
-  ([name, types]) => new LiveStream(name, Object.keys(types), queries[name]),
+const streams = Object.entries(shows).map(([name, types]) =>
+  name === "clock"
+    ? new ChannelStream(name, Object.keys(types))
+    : new LiveStream(name, Object.keys(types), queries[name]),
 );
-const timeline = new Timeline(byId("timeline"), Object.keys(shows));
+const timeline = new Timeline(byId("timeline"), ["counter", "tokens", "text", "shared"]);
 const total = { events: 0, recent: [] };
 
 for (const stream of streams) {
   const card = document.querySelector(`[data-stream=${stream.name}]`);
-  const title = card.querySelector("h2").textContent;
+  const title = card.querySelector("h3").textContent;
   card.append(byId("controls").content.cloneNode(true));
   card.querySelector(".facts").before(card.querySelector(".wire"), card.querySelector(".code"));
   const part = (selector) => card.querySelector(selector);
@@ -85,9 +90,7 @@ for (const stream of streams) {
   };
 
   stream.addEventListener("received", ({ detail: event }) => {
-    total.events += 1;
-    total.recent.push(performance.now());
-    timeline.mark(stream.name);
+    if (stream.name !== "clock") count(stream.name);
     if (event.type === "hello") {
       const told = JSON.parse(event.data).lastEventId;
       log(stream.name, told ? `back after Last-Event-ID ${told}` : "connected");
@@ -106,6 +109,8 @@ for (const stream of streams) {
     part("[data-do=start]").disabled = stream.running;
     part("[data-do=stop]").disabled = !stream.running;
     part("[data-do=drop]").disabled = state !== "open";
+    showOpen();
+    if (stream.name === "clock") return showFacts();
     timeline.gap(stream.name, state === "waiting" || state === "refused");
     if (state === "waiting" && before === "open") log(stream.name, "dropped; the browser reconnects");
     if (state === "refused") log(stream.name, "refused by the server");
@@ -113,9 +118,43 @@ for (const stream of streams) {
     if (state === "paused") log(stream.name, "paused: the tab is hidden");
     if (stream.name === "tokens") byId("answer").setAttribute("aria-busy", String(stream.running));
     showFacts();
-    byId("total-open").textContent = streams.filter((one) => one.state === "open").length;
   });
 }
+
+function count(name) {
+  total.events += 1;
+  total.recent.push(performance.now());
+  timeline.mark(name);
+}
+
+// The clock is a channel of the shared connection, which counts once.
+function showOpen() {
+  const own = streams.filter((one) => one.name !== "clock" && one.state === "open").length;
+  byId("total-open").textContent = own + (sse.connected ? 1 : 0);
+}
+
+// --- the shared connection -------------------------------------------------------------------------
+
+let lastId = "";
+sse.addHandler("*", (event) => {
+  if (event.type === "h3py:hello") log("shared", lastId ? `back after event ${position(lastId)}` : "connected");
+  if (event.type === "h3py:reset") log("shared", "the history was lost: the server is another");
+  if (event.id) lastId = event.id;
+  count("shared");
+});
+
+// An id is an epoch and a sequence; the sequence says how far.
+const position = (id) => Number(id.split("-").at(-1)) || id;
+
+live.addEventListener("status", ({ detail: status }) => {
+  timeline.gap("shared", status === "waiting");
+  if (status === "waiting") log("shared", "cut; the script comes back");
+  showOpen();
+});
+setInterval(() => {
+  const whose = sse.leader ? "This window holds the connection." : "Another window holds the connection.";
+  byId("sharing").textContent = sse.connected ? whose : "This window is connecting.";
+}, 500);
 
 const named = (name) => streams.find((stream) => stream.name === name);
 const tokens = named("tokens");
@@ -149,22 +188,42 @@ function log(name, text) {
 
 // --- what to type elsewhere ---------------------------------------------------------------------
 
-const commands = {
-  "Watch the counter": `curl -N ${location.origin}/counter`,
-  "Go on after event 41": `curl -N -H 'Last-Event-ID: 41' ${location.origin}/counter`,
-  "Ask for tokens": `curl -N '${location.origin}/tokens?q=1'`,
-  "Listen to the clock": `curl -N ${location.origin}/clock`,
-};
-for (const [what, command] of Object.entries(commands)) {
-  const row = document.createElement("li");
-  const label = Object.assign(document.createElement("span"), { textContent: what });
-  const code = Object.assign(document.createElement("code"), { textContent: command, tabIndex: 0 });
-  row.append(label, code);
+const commands = [
+  ["Watch the counter", () => `curl -N ${location.origin}/counter`],
+  ["Go on after event 41", () => `curl -N -H 'Last-Event-ID: 41' ${location.origin}/counter`],
+  ["Ask for tokens", () => `curl -N '${location.origin}/tokens?q=1'`],
+  ["Listen to the clock", () => `curl -N '${location.origin}/api/sse?channels=clock'`],
+  ["Listen to the lobby", () => `curl -N '${location.origin}/api/sse?channels=room:lobby'`],
+  [
+    "Say something there",
+    () =>
+      `curl -d '{"room": "lobby", "name": "curl", "text": "hello"}' ${location.origin}/live/say`,
+  ],
+  ["Post a notification", webhookCommand],
+];
+
+// The signature is the body's, and holds for five minutes.
+async function webhookCommand() {
+  const { ok, body, error } = await signed();
+  if (!ok) return `# ${error}`;
+  return `curl -H 'X-Signature: ${body.signature}' -d '${body.body}' ${location.origin}/webhooks/notify`;
+}
+
+for (const [what, make] of commands) {
+  const label = element("span", { textContent: what });
+  const code = element("code", { tabIndex: 0 });
+  const row = element("li", {}, label, code);
+  const fill = async () => (code.textContent = await make());
+  fill();
+  if (make === webhookCommand) {
+    byId("notify").addEventListener("change", fill);
+    setInterval(() => document.hidden || fill(), 120_000);
+  }
   if (navigator.clipboard) {
-    const copy = Object.assign(document.createElement("button"), { type: "button", textContent: "Copy" });
+    const copy = element("button", { type: "button", textContent: "Copy" });
     copy.setAttribute("aria-label", `Copy: ${what}`);
     copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(command);
+      await navigator.clipboard.writeText(code.textContent);
       copy.textContent = "Copied";
       setTimeout(() => (copy.textContent = "Copy"), 1500);
     });
