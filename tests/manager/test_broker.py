@@ -54,7 +54,7 @@ def test_without_history_there_is_an_inbox_all_the_same() -> None:
 
 def test_memory_for_less_than_the_history_is_refused() -> None:
     assert SSEManager(MemoryBroker(max_bytes=MIB), max_memory_bytes=MIB)
-    with pytest.raises(ConfigError, match="max_memory_bytes must be at least .* 1048576"):
+    with pytest.raises(ConfigError, match=r"max_memory_bytes must be at least .* 1048576"):
         SSEManager(MemoryBroker(max_bytes=MIB), max_memory_bytes=MIB - 1)
     with pytest.raises(ConfigError, match="max_memory_bytes"):
         SSEManager(MemoryBroker(max_events=0), max_memory_bytes=MIB)

@@ -123,7 +123,7 @@ def test_policies(policy: str) -> None:
 
 def test_choices() -> None:
     assert set(POLICIES) == {"close", "catch_up", "drop_new", "drop_oldest", "keep_latest"}
-    with pytest.raises(ConfigError, match="policy must be one of .*catch_up.*, not 'lose'"):
+    with pytest.raises(ConfigError, match=r"policy must be one of .*catch_up.*, not 'lose'"):
         build(policy="lose")
     assert build(half_close="allow").half_close == "allow"
     with pytest.raises(ConfigError, match="half_close"):

@@ -139,7 +139,8 @@ class SSEManager(Publisher):
             check_name("user_id", user_id, options.max_name_bytes)
         if client_id is None:
             client_id = secrets.token_urlsafe(CLIENT_ID_BYTES)
-        check_name("client_id", client_id, options.max_name_bytes)
+        else:
+            check_name("client_id", client_id, options.max_name_bytes)
         if policy is not None and policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy!r}")
         if metadata is not None and not isinstance(metadata, Mapping):

@@ -6,15 +6,12 @@ Who a client is stands in its ``Authorization``: ``Bearer ann``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
-
 from h3py import H3, H3Event, MemoryBroker, Principal, ReceivedEvent, SSEManager
-from h3py.options import Backend
 from tests.support.client import Client, EventStream, Reply
 from tests.support.wait import wait_until
 
@@ -112,28 +109,18 @@ def token(who: str) -> list[tuple[str, str]]:
     return [("Authorization", f"Bearer {who}")] if who else []
 
 
-@pytest.fixture
-def make_mounted(serve_app: Callable[..., Any]) -> Any:
-    """``make_mounted(**options)``: those of `Mounted`."""
-    with ExitStack() as all_of_them:
+def mounting(serve_app: Callable[..., Any]) -> Iterator[Callable[..., Mounted]]:
+    """For a fixture: what makes a `Mounted`, whose clients are closed at the end of the test."""
+    with ExitStack() as clients:
 
         def make(**options: Any) -> Mounted:
             mounted = Mounted(serve_app, **options)
-            all_of_them.callback(mounted.close)
+            clients.callback(mounted.close)
             return mounted
 
         yield make
 
 
-@pytest.fixture
-def mounted(make_mounted: Callable[..., Mounted]) -> Mounted:
-    """The endpoints with the defaults."""
-    return make_mounted()
-
-
 def only(events: list[ReceivedEvent]) -> list[tuple[str, str]]:
     """Types and data."""
     return [(event.type, event.data) for event in events]
-
-
-__all__ = ["PEOPLE", "Backend", "Mounted", "by_token", "make_mounted", "mounted", "only", "token"]

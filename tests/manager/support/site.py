@@ -37,6 +37,9 @@ class Site:
         subscriptions: Every subscription that was made, by client id; the last one of each.
         told: What presence callbacks were told, in order, where the test asked for it.
         wheres: Conditions that a client may name.
+
+    Args:
+        prepare: Called with this before it is served: for further routes.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Site:
         serve_options: Mapping[str, Any] | None = None,
         manager: SSEManager | None = None,
         watch_presence: bool = False,
+        prepare: Callable[[Site], object] | None = None,
         **options: Any,
     ) -> None:
         self.manager = SSEManager(broker, **options) if manager is None else manager
@@ -67,7 +71,8 @@ class Site:
             self.app.get("/events")(events)
         else:
             self.app.get("/events")(self.subscribe)
-        self.serve = serve
+        if prepare is not None:
+            prepare(self)
         self.server = serve(self.app, **(serve_options or {}))
 
     def watch_presence(self) -> None:
