@@ -12,6 +12,7 @@ BACKEND ?= trio
 HOST ?= 127.0.0.1
 PORT ?= 3000
 ARGS ?=
+SECONDS ?= 60
 
 BIN := $(VENV)/bin
 DONE := $(VENV)/.stamps
@@ -37,7 +38,7 @@ help:
 	@echo "make cov       line coverage, compiled lines included"
 	@echo "make docs      generated pages, what they say is run, and HTML of them: build/docs/"
 	@echo "make bench     every figure, into docs/benchmarks/"
-	@echo "make soak      the long runs"
+	@echo "make soak      10,000 connections, and a minute of streaming (SECONDS=3600: an hour)"
 	@echo "make clean     removes what make made"
 
 build: $(DONE)/core
@@ -71,7 +72,7 @@ bench: $(DONE)/core $(DONE)/bench
 	$(RUN) -m bench.run $(ARGS)
 
 soak: $(DONE)/core $(DONE)/test
-	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest --soak -o faulthandler_timeout=0 $(ARGS)
+	H3PY_SOAK_S=$(SECONDS) $(RUN) -m pytest --soak -m soak -o faulthandler_timeout=0 $(ARGS)
 
 clean:
 	rm -rf build dist .venv $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
