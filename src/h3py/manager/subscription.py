@@ -62,6 +62,8 @@ class Plan(NamedTuple):
     """Seconds until the credentials expire."""
     opening: tuple[bytes, ...] = ()
     """Events that leave with the head, ready to send."""
+    joins_at: int | None = None
+    """Where the log stood when they were made: what was published since comes after them."""
 
 
 class _Unattached:
@@ -136,8 +138,14 @@ class Subscription(StreamOperations):
         plan = self._plan
         return self.hub.channels_of(self) if plan is None else plan.channels
 
-    def begin_with(self, item: Item) -> None:
+    def begin_with(self, item: Item, *, joins_at: int | None = None) -> None:
         """Have an event sent with the head, before all others, those of a replay included.
+
+        Args:
+            item: The event.
+            joins_at: Where the log stood (``hub.engine.head``) when it was made. A client may
+                publish once it has read it, before its groups are joined: where there is
+                history, what was published since comes to it. None: from the joining on.
 
         Raises:
             SSEAlreadyStarted: The stream has begun.
@@ -145,7 +153,7 @@ class Subscription(StreamOperations):
         if self._plan is None:
             raise SSEAlreadyStarted("the stream has begun: it is too late for its first event")
         opening = (*self._plan.opening, format_event(to_event(item)))
-        self._plan = self._plan._replace(opening=opening)
+        self._plan = self._plan._replace(opening=opening, joins_at=joins_at)
 
     def join(self, *channels: str) -> None:
         """Join more channels, from now on.
