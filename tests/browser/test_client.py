@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 def test_handlers_by_name_and_for_all(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate(
         """() => {
           window.calls = [];
@@ -53,7 +53,7 @@ def test_handlers_by_name_and_for_all(serve_app: Serve, context: Any) -> None:
 
 def test_an_event_has_name_data_id_and_json(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate("() => { start(); sse.addHandler('x', (event) => { window.heard = event; }); }")
     connected(page)
     site.manager.send_to_channel("news", "x", {"text": "“naïve” 古池や\n", "n": [1, None]})
@@ -67,7 +67,7 @@ def test_a_handler_that_fails_harms_no_other(
     serve_app: Serve, context: Any, errors: list[str]
 ) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate(
         """() => {
           start();
@@ -89,7 +89,7 @@ def test_a_handler_that_fails_harms_no_other(
 def test_handlers_may_change_while_they_are_called(serve_app: Serve, context: Any) -> None:
     """As the DOM does: what is removed is not called any more, what is added comes next time."""
     site = Site()
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate(
         """() => {
           start();
@@ -114,7 +114,7 @@ def test_handlers_may_change_while_they_are_called(serve_app: Serve, context: An
 
 def test_any_text_arrives_as_it_was_sent(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = connected(open_page(context, serve_app(site.app)))
+    page = connected(open_page(context, serve_app(site.app, retry_ms=1)))
     large = "0123456789abcdefgh…\n" * 50_000
     texts = [
         "one\ntwo\n\nfour\n",
@@ -135,7 +135,7 @@ def test_any_text_arrives_as_it_was_sent(serve_app: Serve, context: Any) -> None
 
 def test_after_a_cut_it_gets_exactly_what_it_missed(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = connected(open_page(context, serve_app(site.app)))
+    page = connected(open_page(context, serve_app(site.app, retry_ms=1)))
     client = site.only().client_id
     site.send(1, 2)
     numbers(page, 2)
@@ -160,7 +160,7 @@ def test_after_a_cut_it_gets_exactly_what_it_missed(serve_app: Serve, context: A
 
 def test_many_cuts_lose_nothing_and_double_nothing(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = connected(open_page(context, serve_app(site.app)))
+    page = connected(open_page(context, serve_app(site.app, retry_ms=1)))
     for number in range(0, 400, 4):
         site.send(number, number + 1)
         if number % 20 == 0:
@@ -171,19 +171,19 @@ def test_many_cuts_lose_nothing_and_double_nothing(serve_app: Serve, context: An
 
 def test_a_loss_is_told(serve_app: Serve, context: Any) -> None:
     site = Site()
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     page = connected(open_page(context, server, "{ lastEventId: 'nonsense' }"))
     page.wait_for_function("() => control.some(([type]) => type === 'h3py:reset')")
     site.send(1)
     assert numbers(page, 1) == [1]
-    told = dict((kind, json.loads(data)) for kind, data, _ in page.evaluate("control"))
+    told = {kind: json.loads(data) for kind, data, _ in page.evaluate("control")}
     assert {"h3py:hello", "h3py:reset"} == set(told)
     assert "reason" in told["h3py:reset"]
 
 
 def test_a_page_may_begin_after_an_event_it_knows(serve_app: Serve, context: Any) -> None:
     site = Site()
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     first = connected(open_page(context, server))
     site.send(1, 2, 3)
     numbers(first, 3)
@@ -195,7 +195,7 @@ def test_a_page_may_begin_after_an_event_it_knows(serve_app: Serve, context: Any
 
 def test_204_says_that_there_is_no_more(serve_app: Serve, context: Any, errors: list[str]) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), "{ to: '/nothing' }")
+    page = open_page(context, serve_app(site.app, retry_ms=1), "{ to: '/nothing' }")
     page.wait_for_function("() => sse.status === 'closed'")
     assert page.evaluate("statuses") == [["closed", 204]]
     assert not site.manager.get_connections()
@@ -204,7 +204,7 @@ def test_204_says_that_there_is_no_more(serve_app: Serve, context: Any, errors: 
 
 def test_what_is_no_event_stream_is_not_taken_for_one(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), "{ to: '/' }")
+    page = open_page(context, serve_app(site.app, retry_ms=1), "{ to: '/' }")
     page.wait_for_function("() => sse.status === 'closed'")
     assert page.evaluate("statuses") == [["closed", 200]]
 
@@ -213,7 +213,7 @@ def test_a_server_that_is_busy_is_asked_again(
     serve_app: Serve, context: Any, errors: list[str]
 ) -> None:
     site = Site()
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     page = open_page(context, server, None)
     answers = iter([503, 429, 500, 408])
 
@@ -238,7 +238,7 @@ def test_a_server_that_is_away_is_waited_for(
     serve_app: Serve, context: Any, errors: list[str]
 ) -> None:
     site = Site()
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     page = connected(open_page(context, server))
     server.shutdown()
     page.wait_for_function("() => statuses.some((status) => status[1] === 'TypeError')")
@@ -250,7 +250,7 @@ def test_a_server_that_is_away_is_waited_for(
 
 def test_close_ends_the_stream_and_calls_nobody(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = connected(open_page(context, serve_app(site.app)))
+    page = connected(open_page(context, serve_app(site.app, retry_ms=1)))
     page.evaluate("sse.close(), sse.close()")
     assert page.evaluate("[sse.status, sse.connected, sse.leader]") == ["closed", False, False]
     assert page.evaluate("statuses") == ["open", "closed"]
@@ -261,7 +261,7 @@ def test_close_ends_the_stream_and_calls_nobody(serve_app: Serve, context: Any) 
 
 def test_closing_in_a_handler_holds_back_the_rest(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate("() => { start(); sse.addHandler('number', () => sse.close()); }")
     connected(page)
     with site.held():  # all three come in one piece, as a replay
@@ -273,22 +273,26 @@ def test_closing_in_a_handler_holds_back_the_rest(serve_app: Serve, context: Any
     assert page.evaluate("got") == []  # "number" comes before "*", which is not asked any more
 
 
+def wait_for_ping(site: Site) -> None:
+    """Wait for a ping that began after now; two, for the first may have been on its way."""
+    before = site.pings()
+    wait_until(lambda: site.pings() > before + 1)
+
+
 def test_pings_keep_a_lease_and_their_absence_ends_it(serve_app: Serve, context: Any) -> None:
     clock = ManualClock()
     site = Site(lease_s=10.0, clock=clock)
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     options = "{{ pingMs: {}, shared: false }}"
     page = connected(open_page(context, server, options.format(20)))
     alive = site.only().client_id
     for _ in range(3):
         clock.advance(8)
-        before = site.pings()
-        wait_until(lambda: site.pings() > before + 1)  # one of them began after the clock moved
+        wait_for_ping(site)
     silent = connected(open_page(context, server, options.format(0)))
     dead = silent.evaluate("sse.clientId")
     clock.advance(8)
-    before = site.pings()
-    wait_until(lambda: site.pings() > before + 1)
+    wait_for_ping(site)
     clock.advance(8)
     wait_until(lambda: site.ended)
     assert site.ended[0] == (dead, "lease_expired")
@@ -300,13 +304,13 @@ def test_pings_keep_a_lease_and_their_absence_ends_it(serve_app: Serve, context:
 
 def test_it_pings_as_often_as_the_server_asks(serve_app: Serve, context: Any) -> None:
     site = Site(lease_s=0.08, clock=ManualClock())  # a ping four times in a lease
-    connected(open_page(context, serve_app(site.app)))
+    connected(open_page(context, serve_app(site.app, retry_ms=1)))
     wait_until(lambda: site.pings() >= 3)
 
 
 def test_it_pings_only_if_asked(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate(
         "() => { window.timers = []; window.setInterval = (_, ms) => timers.push(ms); start(); }"
     )
@@ -319,7 +323,7 @@ def test_it_pings_only_if_asked(serve_app: Serve, context: Any) -> None:
 def test_what_arrives_makes_up_for_late_timers(serve_app: Serve, context: Any) -> None:
     """A hidden tab's timers may come once a minute: here they never come."""
     site = Site(lease_s=0.004, clock=ManualClock())
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate("() => { window.setInterval = () => 0; start(); }")
     connected(page)
 
@@ -336,7 +340,7 @@ def test_a_ping_that_finds_no_stream_connects_again(
 ) -> None:
     """The server has given a stream up and its end got lost on the way."""
     site = Site()
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     page = open_page(context, server, None)
     page.route("**/api/sse/ping", lambda route: route.fulfill(status=404))
     page.evaluate("start({ pingMs: 20 })")
@@ -352,7 +356,7 @@ def test_a_ping_that_finds_no_stream_connects_again(
 
 def test_silence_that_is_too_long_connects_again(serve_app: Serve, context: Any) -> None:
     site = Site()
-    page = open_page(context, serve_app(site.app), "{ silenceMs: 50 }")
+    page = open_page(context, serve_app(site.app, retry_ms=1), "{ silenceMs: 50 }")
     page.wait_for_function("() => statuses.filter((status) => status === 'open').length >= 3")
     assert page.evaluate("statuses.slice(0, 3)") == ["open", "connecting", "open"]
 
@@ -360,7 +364,7 @@ def test_silence_that_is_too_long_connects_again(serve_app: Serve, context: Any)
 def test_a_token_goes_with_every_request(serve_app: Serve, context: Any) -> None:
     site = Site()
     site.token = "secret"
-    server = serve_app(site.app)
+    server = serve_app(site.app, retry_ms=1)
     options = "{ token: 'secret', headers: { 'X-Tab': 'seven' }, pingMs: 20 }"
     connected(open_page(context, server, options))
     wait_until(site.pings)
@@ -372,7 +376,7 @@ def test_a_token_goes_with_every_request(serve_app: Serve, context: Any) -> None
 def test_a_function_is_asked_for_a_new_token_each_time(serve_app: Serve, context: Any) -> None:
     site = Site()
     site.token = "token 1"
-    page = open_page(context, serve_app(site.app), None)
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
     page.evaluate(
         """() => {
           let asked = 0;
@@ -394,7 +398,7 @@ def test_who_may_not_is_told_and_does_not_ask_again(
 ) -> None:
     site = Site()
     site.token = "secret"
-    page = open_page(context, serve_app(site.app), "{ token: 'wrong' }")
+    page = open_page(context, serve_app(site.app, retry_ms=1), "{ token: 'wrong' }")
     page.wait_for_function("() => sse.status === 'closed'")
     assert page.evaluate("statuses") == [["closed", 401]]
     assert len(site.streams()) == 1
@@ -411,7 +415,7 @@ def test_any_id_goes_back_as_it_came(serve_app: Serve, context: Any, id_: str) -
         site.allow(event)
         yield SSEEvent("x", id=id_, retry=1)
 
-    page = open_page(context, serve_app(site.app), "{ to: '/own', channels: [] }")
+    page = open_page(context, serve_app(site.app, retry_ms=1), "{ to: '/own', channels: [] }")
     wait_until(lambda: len(site.seen) >= 2)
     page.evaluate("sse.close()")
     sent = site.seen[1].headers["last-event-id"]
@@ -419,7 +423,7 @@ def test_any_id_goes_back_as_it_came(serve_app: Serve, context: Any, id_: str) -
 
 
 def test_mistakes_are_told_at_once(serve_app: Serve, context: Any) -> None:
-    page = open_page(context, serve_app(Site().app), None)
+    page = open_page(context, serve_app(Site().app, retry_ms=1), None)
     for mistake in ("start({ channels: ['a,b'] })", "start(), sse.addHandler('x', 5)"):
         told = page.evaluate(f"() => {{ try {{ {mistake} }} catch (e) {{ return e.name }} }}")
         assert told == "TypeError"

@@ -1,0 +1,356 @@
+"""Several tabs with one connection: who has it, what the others see, and what happens when it goes.
+
+The tabs are pages of one profile, so they share locks and channels as a user's tabs do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser.client_site import Serve, Site, connected, numbers, open_page
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.browser
+
+
+class Tabs:
+    """A site, and tabs of it."""
+
+    def __init__(self, serve_app: Serve, context: Any) -> None:
+        self.site = Site()
+        self.context = context
+        self.server = serve_app(self.site.app, retry_ms=1)
+
+    def open(self, options: str | None = "{}") -> Any:
+        """A new tab, once it is connected."""
+        page = open_page(self.context, self.server, options)
+        return page if options is None else connected(page)
+
+    def away(self) -> Any:
+        """Nobody's request is answered inside: nobody can take over yet."""
+        return self.site.held()
+
+
+@pytest.fixture
+def tabs(serve_app: Serve, context: Any) -> Tabs:
+    return Tabs(serve_app, context)
+
+
+def leads(page: Any) -> bool:
+    return page.evaluate("sse.leader")
+
+
+def take_over(page: Any) -> None:
+    """Wait until a tab has the connection, and all it missed."""
+    page.wait_for_function("() => sse.leader && sse.connected")
+
+
+def test_two_tabs_share_one_connection(tabs: Tabs) -> None:
+    first, second = tabs.open(), tabs.open()
+    assert tabs.site.only().client_id == first.evaluate("sse.clientId")
+    assert second.evaluate("sse.clientId") == first.evaluate("sse.clientId")
+    assert (leads(first), leads(second)) == (True, False)
+    tabs.site.send(1, 2, 3)
+    assert numbers(first, 3) == numbers(second, 3) == [1, 2, 3]
+    assert first.evaluate("got") == second.evaluate("got")  # types, data and ids
+    assert len(tabs.site.streams()) == 1
+    assert second.evaluate("sse.ping()") is True
+
+
+def test_text_crosses_the_tabs_as_it_is(tabs: Tabs) -> None:
+    first, second = tabs.open(), tabs.open()
+    text = "one\ntwo\n\n  naïve 古池や 👩‍👩‍👧‍👦\u2028\0"
+    tabs.site.manager.send_to_channel("news", "текст", text)
+    for page in (first, second):
+        page.wait_for_function("() => got.length === 1")
+        assert page.evaluate("got[0].slice(0, 2)") == ["текст", text]
+
+
+def test_two_clients_of_one_page_share_it_too(tabs: Tabs) -> None:
+    page = tabs.open()
+    page.evaluate("() => { window.first = sse; start(); }")
+    connected(page)
+    assert page.evaluate("[first.leader, sse.leader]") == [True, False]
+    page.evaluate("first.close()")
+    take_over(page)
+    tabs.site.send(1)
+    assert numbers(page, 1) == [1]
+    assert tabs.site.only()
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["{ channels: ['news', 'more'] }", "{ token: 'x' }", "{ shared: false }", "{ shared: 'me' }"],
+)
+def test_who_asks_for_something_else_has_a_connection_of_their_own(tabs: Tabs, other: str) -> None:
+    first, second = tabs.open(), tabs.open(other)
+    assert leads(first)
+    assert leads(second)
+    assert len(tabs.site.manager.get_connections()) == 2
+
+
+def test_the_order_of_channels_is_no_difference(tabs: Tabs) -> None:
+    tabs.open("{ channels: ['news', 'more'] }")
+    tabs.open("{ channels: ['more', 'news', 'more'] }")
+    assert tabs.site.only()
+
+
+def test_a_name_for_who_shares_stands_for_token_and_headers(tabs: Tabs) -> None:
+    for number in (1, 2):
+        tabs.open(f"{{ shared: 'user 7', token: 't{number}', headers: {{ 'X-Tab': '{number}' }} }}")
+    assert tabs.site.only()
+
+
+def test_a_token_is_not_shown_in_the_names_of_locks(tabs: Tabs) -> None:
+    page = tabs.open("{ token: 'a secret token' }")
+    locks = page.evaluate("navigator.locks.query().then(({ held }) => held.map((l) => l.name))")
+    assert len(locks) == 1
+    assert "secret" not in locks[0]
+
+
+def close(page: Any) -> None:
+    page.close()
+
+
+def leave(page: Any) -> None:
+    page.goto("about:blank")
+
+
+def end_client(page: Any) -> None:
+    page.evaluate("sse.close()")
+
+
+@pytest.mark.parametrize("way", [close, leave, end_client])
+def test_another_tab_takes_over_without_loss_or_double(
+    tabs: Tabs, way: Callable[[Any], None]
+) -> None:
+    first, second, third = tabs.open(), tabs.open(), tabs.open()
+    tabs.site.send(1, 2)
+    for page in (first, second, third):
+        numbers(page, 2)
+    with tabs.away():
+        way(first)
+        wait_until(lambda: len(tabs.site.streams()) == 2)
+        tabs.site.send(3, 4)
+    take_over(second)
+    tabs.site.send(5)
+    for page in (second, third):
+        assert numbers(page, 5) == [1, 2, 3, 4, 5]
+    assert (leads(second), leads(third)) == (True, False)
+    assert tabs.site.only().client_id == third.evaluate("sse.clientId")
+    second.close()
+    take_over(third)
+    tabs.site.send(6)
+    assert numbers(third, 6) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_tab_that_crashes_is_replaced_too(tabs: Tabs) -> None:
+    first, second = tabs.open(), tabs.open()
+    client = tabs.site.only().client_id
+    tabs.site.send(1)
+    assert numbers(second, 1) == [1]
+    crashed = []
+
+    def next_one(page: Any) -> None:
+        crashed.append(page)
+        take_over(second)
+        page.close()  # what asked for the crash waits for an answer
+
+    first.on("crash", next_one)
+    with contextlib.suppress(Exception):  # there is nobody to answer
+        tabs.context.new_cdp_session(first).send("Page.crash")
+    assert crashed == [first]
+    tabs.site.send(2)
+    assert numbers(second, 2) == [1, 2]
+    assert tabs.site.only().client_id == client
+
+
+def test_it_goes_on_while_leaders_come_and_go(tabs: Tabs) -> None:
+    """Events flow all the time; each tab has every one from its first to its last, once."""
+    pages = [tabs.open() for _ in range(3)]
+    number = 0
+    for _ in range(6):
+        for _ in range(25):
+            tabs.site.send(number)
+            number += 1
+        pages.pop(0).close()
+        for _ in range(25):
+            tabs.site.send(number)
+            number += 1
+        pages.append(tabs.open())
+    tabs.site.send(number)
+    for page in pages:
+        got = numbers(page, number)
+        assert got == list(range(got[0] if got else number, number + 1))
+    assert len(numbers(pages[0], number)) > 50
+    assert tabs.site.only()
+
+
+def test_events_on_their_way_from_the_old_leader_are_not_doubled(tabs: Tabs) -> None:
+    """What it said last comes after the new one was replayed the same."""
+    first, second = tabs.open(), tabs.open()
+    first.evaluate(
+        """() => {
+          // The channel is slow from here on: what it was given comes when the tab has gone.
+          window.late = [];
+          const { postMessage } = BroadcastChannel.prototype;
+          BroadcastChannel.prototype.postMessage = function (message) {
+            late.push(() => postMessage.call(new BroadcastChannel(this.name), message));
+          };
+        }"""
+    )
+    tabs.site.send(1, 2)
+    numbers(first, 2)
+    assert second.evaluate("got") == []
+    first.evaluate("sse.close()")
+    take_over(second)
+    third = tabs.open()
+    assert numbers(second, 2) == [1, 2]
+    first.evaluate("late.forEach((say) => say())")
+    tabs.site.send(3)
+    assert numbers(second, 3) == [1, 2, 3]
+    assert numbers(third, 3)[-1] == 3
+
+
+def test_where_there_are_no_locks_each_tab_connects(tabs: Tabs) -> None:
+    tabs.context.add_init_script("delete Navigator.prototype.locks")
+    first, second = tabs.open(), tabs.open()
+    assert len(tabs.site.manager.get_connections()) == 2
+    tabs.site.send(1)
+    assert numbers(first, 1) == numbers(second, 1) == [1]
+
+
+def test_where_locks_are_refused_each_tab_connects(tabs: Tabs) -> None:
+    tabs.context.add_init_script(
+        "if (navigator.locks) navigator.locks.request = async () => {"
+        " throw new DOMException('not in this frame', 'SecurityError'); }"
+    )
+    first, second = tabs.open(), tabs.open()
+    assert len(tabs.site.manager.get_connections()) == 2
+    tabs.site.send(1)
+    assert numbers(first, 1) == numbers(second, 1) == [1]
+
+
+# Chromium, driven as it is here, has no back/forward cache and freezes no page: the pages are told
+# that it is so, which is all that they could know of it.
+
+
+def away_in_the_cache(page: Any) -> Callable[[], None]:
+    say = "(type) => dispatchEvent(new PageTransitionEvent(type, { persisted: true }))"
+    page.evaluate(say, "pagehide")
+    return lambda: page.evaluate(say, "pageshow")
+
+
+def frozen(page: Any) -> Callable[[], None]:
+    say = "(type) => document.dispatchEvent(new Event(type))"
+    page.evaluate(say, "freeze")
+    return lambda: page.evaluate(say, "resume")
+
+
+@pytest.mark.parametrize("put_away", [away_in_the_cache, frozen])
+@pytest.mark.parametrize("which", ["leader", "follower"])
+def test_a_tab_that_was_put_away_catches_up(
+    tabs: Tabs, put_away: Callable[[Any], Callable[[], None]], which: str
+) -> None:
+    leader, follower = tabs.open(), tabs.open()
+    tabs.site.send(1)
+    numbers(leader, 1)
+    numbers(follower, 1)
+    sleeper, other = (leader, follower) if which == "leader" else (follower, leader)
+    wake = put_away(sleeper)
+    take_over(other)
+    tabs.site.send(2, 3, 4)
+    assert numbers(other, 4) == [1, 2, 3, 4]
+    wake()
+    assert numbers(sleeper, 4) == [1, 2, 3, 4]
+    assert (leads(other), leads(sleeper)) == (True, False)
+    tabs.site.send(5)
+    assert numbers(sleeper, 5) == numbers(other, 5) == [1, 2, 3, 4, 5]
+    assert tabs.site.only()  # it needs no connection of its own any more
+    other.close()
+    take_over(sleeper)
+    tabs.site.send(6)
+    assert numbers(sleeper, 6) == [1, 2, 3, 4, 5, 6]
+
+
+def test_who_missed_nothing_needs_no_connection_to_catch_up(tabs: Tabs) -> None:
+    leader, follower = tabs.open(), tabs.open()
+    tabs.site.send(1)
+    numbers(leader, 1)
+    numbers(follower, 1)
+    away_in_the_cache(follower)()
+    connected(follower)
+    tabs.site.send(2)
+    assert numbers(follower, 2) == [1, 2]
+    assert len(tabs.site.streams()) == 1
+
+
+def test_a_tab_with_a_position_of_its_own_joins_the_others(tabs: Tabs) -> None:
+    leader = tabs.open()
+    tabs.site.send(1, 2, 3)
+    numbers(leader, 3)
+    known = leader.evaluate("got[0][2]")
+    follower = tabs.open(f"{{ lastEventId: '{known}' }}")
+    assert numbers(follower, 3) == [2, 3]
+    tabs.site.send(4)
+    assert numbers(follower, 4) == [2, 3, 4]
+    assert tabs.site.only()
+    assert numbers(leader, 4) == [1, 2, 3, 4]
+
+
+def test_a_tab_whose_position_is_lost_is_told(tabs: Tabs) -> None:
+    leader = tabs.open()
+    tabs.site.send(1)
+    numbers(leader, 1)
+    follower = tabs.open("{ lastEventId: 'nonsense' }")
+    follower.wait_for_function("() => control.some(([type]) => type === 'h3py:reset')")
+    tabs.site.send(2)
+    assert numbers(follower, 2) == [2]
+    assert tabs.site.only()
+    assert leader.evaluate("control.map(([type]) => type)") == ["h3py:hello"]
+
+
+def test_who_takes_over_while_it_catches_up_goes_on(tabs: Tabs) -> None:
+    leader = tabs.open()
+    tabs.site.send(1, 2, 3)
+    numbers(leader, 3)
+    known = leader.evaluate("got[0][2]")
+    follower = tabs.open(None)
+    with tabs.away():
+        follower.evaluate(f"start({{ lastEventId: '{known}' }})")
+        wait_until(lambda: len(tabs.site.streams()) == 2)
+        leader.close()
+        follower.wait_for_function("() => sse.leader")
+        tabs.site.send(4)
+    assert numbers(follower, 4) == [2, 3, 4]
+    assert tabs.site.only().client_id == follower.evaluate("sse.clientId")
+
+
+def test_all_are_told_that_the_connection_went_and_came(tabs: Tabs) -> None:
+    first, second = tabs.open(), tabs.open()
+    client = tabs.site.only().client_id
+    with tabs.away():
+        tabs.site.manager.disconnect_client(client)
+        for page in (first, second):
+            page.wait_for_function("() => !sse.connected")
+    for page in (first, second):
+        connected(page)
+        assert page.evaluate("statuses") == ["open", "waiting", "connecting", "open"]
+
+
+def test_who_is_refused_does_not_stand_in_the_way(tabs: Tabs, errors: list[str]) -> None:
+    """The first tab's session has ended; a second one that has a new one is let in."""
+    tabs.site.token = "good"
+    first = tabs.open(None)
+    first.evaluate("start({ shared: 'me', token: 'old' })")
+    first.wait_for_function("() => sse.status === 'closed'")
+    second = tabs.open("{ shared: 'me', token: 'good' }")
+    assert leads(second)
+    tabs.site.send(1)
+    assert numbers(second, 1) == [1]
+    assert first.evaluate("[sse.status, got.length]") == ["closed", 0]
+    errors.clear()  # Chromium's own words on a 401
