@@ -85,8 +85,9 @@ class ServeOptions:
     max_streams: int | None = None
     """Streams in all (503); by default the same."""
     max_streams_per_address: int | None = None
-    """Streams of one client's address (429), behind a trusted proxy of the address that the proxy
-    names; clients without one, on a Unix socket, are not limited. None: no limit."""
+    """Streams of one client's address, of IPv6 of its /64 network (429); behind a trusted proxy
+    of what the proxy names. Clients without one, on a Unix socket, are not limited. None: no
+    limit."""
     retry_after_s: int = 5
     """What the Retry-After header of a 503 or 429 says."""
     workers: int = 64

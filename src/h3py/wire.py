@@ -110,13 +110,22 @@ class PlainWire:
             else:
                 return
 
-    def send_rest(self, queue: WriteQueue) -> None:
-        """Send what the writer has left, unless it is sending; not the writer's to call."""
-        queue.send_rest(self.fd)
+    def send_rest(self, queue: WriteQueue) -> bool:
+        """Send what the writer has left, unless it is sending; not the writer's to call.
 
-    def heartbeat(self, queue: WriteQueue) -> None:
-        """Send a comment, if nothing is queued and nobody is sending; not the writer's to call."""
+        Returns:
+            True when nothing is left.
+        """
+        return queue.send_rest(self.fd)
+
+    def heartbeat(self, queue: WriteQueue) -> bool:
+        """Send a comment, if nothing is queued and nobody is sending; not the writer's to call.
+
+        Returns:
+            As ``send_rest``.
+        """
         queue.heartbeat(self.fd)
+        return queue.queued_bytes == 0
 
     @property
     def unsent(self) -> bool:
@@ -236,23 +245,25 @@ class TLSWire(PlainWire):
         with self._sending:
             self.stopped = True
 
-    def send_rest(self, queue: WriteQueue) -> None:
+    def send_rest(self, queue: WriteQueue) -> bool:
         """As ``PlainWire.send_rest``."""
-        if self._sending.acquire(blocking=False):
-            try:
-                self._send(queue)
-            finally:
-                self._sending.release()
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            return self._send(queue)
+        finally:
+            self._sending.release()
 
-    def heartbeat(self, queue: WriteQueue) -> None:
+    def heartbeat(self, queue: WriteQueue) -> bool:
         """As ``PlainWire.heartbeat``."""
-        if self._sending.acquire(blocking=False):
-            try:
-                if queue.queued_bytes == 0 and not self.unsent:
-                    queue.append(HEARTBEAT)
-                self._send(queue)
-            finally:
-                self._sending.release()
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if queue.queued_bytes == 0 and not self.unsent:
+                queue.append(HEARTBEAT)
+            return self._send(queue)
+        finally:
+            self._sending.release()
 
     def send_bytes(self, data: bytes) -> bool:
         """Encrypt ``data`` and send what the socket takes now; True when all of it has left."""

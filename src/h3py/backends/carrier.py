@@ -92,6 +92,13 @@ class Carrier(StreamHost):
             # It was let in before the drain began, and the drain's look at the driven missed it.
             stream.end(CloseReason.SHUTDOWN)
 
+    def want_writable(self, stream: Stream) -> None:
+        """Have the rest of what was sent leave as soon as the socket takes it."""
+        try:
+            self.engine.want_writable(stream.handle)
+        except OSError:
+            pass  # no memory in the kernel to wait for it: the sweep sends it, a little later
+
     def adopt(self, stream: Stream) -> None:
         """Move a driven stream to its engine; on failure nothing has moved."""
         connection = stream.connection
@@ -157,7 +164,8 @@ class Carrier(StreamHost):
         self.engine.unwatch(stream.handle)
         self.release_descriptor(connection)
         connection.wire.stop_sending(connection.queue)
-        if stream.close_reason not in ABRUPT and connection.wire.fd >= 0:
+        gently = stream.fin or stream.close_reason not in ABRUPT
+        if gently and connection.wire.fd >= 0:
             try:
                 if stream.close_reason is CloseReason.SHUTDOWN:
                     self.drain_turns.part(connection)

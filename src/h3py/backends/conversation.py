@@ -13,6 +13,7 @@ to be closed gently, or ``abort`` closes it at once.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 * 1024
 
+# Whether a deadline was met is decided once, between the sweep and a thread that reads; for all
+# conversations, because it is rare and short.
+_expiring = threading.Lock()
+
 _log = logging.getLogger("h3py.server")
 
 
@@ -58,7 +63,7 @@ class Conversation:
         answered_last: The connection's last response has been queued.
         body_left_s: What is left of the time for a body that is taken in pieces; None: all.
         response_late: The client takes nothing of a response, and has run out of time.
-        thread_waits: A thread waits for more of a body.
+        thread_reads: A thread reads a body, and with it the parser is in its hands.
     """
 
     __slots__ = (
@@ -74,7 +79,7 @@ class Conversation:
         "response_late",
         "server",
         "stream",
-        "thread_waits",
+        "thread_reads",
         "wire",
     )
 
@@ -96,7 +101,7 @@ class Conversation:
         self.answered_last = False
         self.expired = False
         self.response_late = False
-        self.thread_waits = False
+        self.thread_reads = False
         self.body_left_s: float | None = None
         server.conversations.add(self)
 
@@ -148,24 +153,40 @@ class Conversation:
 
     def stop_waiting(self) -> None:
         """A piece of a body has come: the time until the next is wanted does not count."""
-        if self.deadline is not None:
-            self.body_left_s = self.deadline - self.server.now()
-            self.deadline = None
+        with _expiring:
+            self.thread_reads = False
+            if self.deadline is not None:
+                self.body_left_s = self.deadline - self.server.now()
+                self.deadline = None
 
-    def expire(self) -> None:
-        """The deadline has passed; backends also make whoever waits here notice."""
-        self.deadline = None
-        self.expired = True
+    def expire(self) -> bool:
+        """The deadline has passed; backends also make whoever waits here notice.
+
+        Returns:
+            False: what was waited for has come just now.
+        """
+        with _expiring:
+            if self.deadline is None or self.server.now() < self.deadline:
+                return False
+            self.deadline = None
+            self.expired = True
+            if self.thread_reads:
+                # It may be in the middle of feeding the parser, so it says so to the parser
+                # itself; it wakes from this, and the answer can still be sent.
+                self.wire.shut_reading()
+                return True
+        self._give_up()
+        return True
+
+    def _give_up(self) -> None:
+        """What was to come is late; by whoever has the parser."""
         self.over = True
         if self.queue.queued_bytes:
             # A response is late, not a request: there is no answering that.
             self.response_late = True
-            return
-        if self.parser.phase is not Phase.IDLE and self.parser.error is None:
+        elif self.parser.phase is not Phase.IDLE and self.parser.error is None:
             waited = "head" if self.parser.phase is Phase.HEAD else "body"
             self.parser.fail(RequestError(408, f"the request's {waited} took too long"))
-        if self.thread_waits:
-            self.wire.shut_reading()  # it will find the error; the answer can still be sent
 
     def stop(self) -> None:
         """The server stops: a connection that is between requests is over."""
@@ -179,8 +200,10 @@ class Conversation:
             BlockingIOError: Nothing has arrived.
             ConnectionClosed: The connection broke.
         """
-        if self.expired or self.over:
-            # Late: the parser has said so to the body. There is nothing to wait for.
+        if self.expired and not self.over:
+            self._give_up()
+        if self.over:
+            # The parser has said so to the body. There is nothing to wait for.
             self.parser.feed_eof()
             return
         self.receive()

@@ -143,6 +143,8 @@ class BaseExchange:
             chunked = self.request.version >= HTTP_11
             head += opening(self.server.options.retry_ms, chunked=chunked)
             connection.begin_stream(head, chunked=chunked, send=send)
+            if send and connection.queued_bytes:
+                self.server.want_writable(stream)
         except (ConnectionClosed, WriteError):
             stream.end(CloseReason.CLIENT_CLOSED)
         return False
@@ -178,17 +180,18 @@ class BaseExchange:
     def wait_body(self) -> None:
         """Block a thread until a streamed body has more bytes, is complete, or has an error."""
         conversation = self.conversation
-        while True:
-            try:
-                conversation.receive_body()
-            except BlockingIOError:
-                conversation.thread_waits = True
-                conversation.arm()
-                wait_for(conversation.wire.fd, None, write=False)
-                conversation.thread_waits = False
-                continue
+        conversation.thread_reads = True
+        try:
+            while True:
+                try:
+                    conversation.receive_body()
+                except BlockingIOError:
+                    conversation.arm()
+                    wait_for(conversation.wire.fd, None, write=False)
+                else:
+                    return
+        finally:
             conversation.stop_waiting()
-            return
 
     def claim_driver(self) -> Any:
         """What ``Server.wake`` needs to reach whoever drives the stream that begins now."""

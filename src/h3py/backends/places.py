@@ -102,11 +102,17 @@ class Places:
 
 
 def address_of(host: str) -> str:
-    """One spelling for one address: proxies, and sockets for both families, have several."""
+    """What a client is counted by: its address in one spelling, of IPv6 its network.
+
+    Whoever has one address of IPv6 has 2**64 of them (RFC 6177 section 2): a limit for each
+    would be none.
+    """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
     return str(address)

@@ -105,11 +105,11 @@ class Server(Carrier):
         """Wake a thread that drives a stream.
 
         A clean end needs no more than the stream's close reason, which a waiting thread
-        looks at several times a second. A lost or hostile client is cut off, so that a send
-        ends at once.
+        looks at several times a second, and so does a client that has only ended its own side.
+        A lost or hostile client is cut off, so that a send ends at once.
         """
         connection = stream.connection
-        if connection is not None and stream.close_reason in ABRUPT:
+        if connection is not None and stream.close_reason in ABRUPT and not stream.fin:
             connection.wire.shut_down()
 
     def soon(self, function: Callable[..., Any], *args: Any) -> None:
@@ -264,7 +264,11 @@ class Server(Carrier):
                 self.connection_gone()
         elif report.kind == "hangup":
             if stream.state is StreamState.DRIVEN:
+                stream.fin = report.detail == "fin"
                 stream.end(_reason(report.reason))
+        elif report.kind == "writable":
+            if stream.blocked_since is None and not stream.look_after(heartbeat=False):
+                self.want_writable(stream)
         elif report.kind == "space":
             stream.space_again()
         elif report.kind == "slow" and stream is not None:

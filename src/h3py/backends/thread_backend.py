@@ -181,6 +181,8 @@ class ThreadServer(Server):
         """A worker has given a connection back: a server that began to stop just then saw none."""
         if self.stopping:
             conversation.stop()
+        elif conversation.expired and self.taken_from_reading(conversation):
+            conversation.finish()  # its time was up before it could be waited for
 
     def taken_from_reading(self, conversation: ThreadConversation) -> bool:
         """Whether the connection was the reader's; it is not any more, and not waited for."""
@@ -240,12 +242,13 @@ class ThreadConversation(Conversation):
             self.server.read(self, write=wire.unsent)
         return self._shaken
 
-    def expire(self) -> None:
+    def expire(self) -> bool:
         """The deadline has passed, while the connection was being read, or a body waited for."""
-        super().expire()
-        if self.server.taken_from_reading(self):
+        late = super().expire()
+        if late and self.server.taken_from_reading(self):
             self.answer_error()
             self.finish()
+        return late
 
     def stop(self) -> None:
         """The server stops: a connection between requests is closed."""

@@ -52,10 +52,9 @@ class TLSParking:
         self._parked: dict[Stream, ParkedTLS] = {}
         self._by_fd: dict[int, ParkedTLS] = {}
         # What has happened to which stream: "new", "data", "closed"; appended by any thread.
+        # "closed" comes after "new": nobody is told of a stream's end before it has parked.
         self._asked: collections.deque[tuple[str, Stream, ParkedTLS | None]] = collections.deque()
         self._adopted: set[Stream] = set()
-        # Closed before this thread was told that they exist.
-        self._closed_early: set[Stream] = set()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="h3py-tls", daemon=True)
         self._thread.start()
@@ -114,18 +113,12 @@ class TLSParking:
                 what, stream, new = self._asked.popleft()
                 if new is not None:
                     self._parked[stream] = self._by_fd[new.wire.fd] = new
-                    if stream in self._closed_early:
-                        self._closed_early.discard(stream)
-                        self._end(new)
-                    else:
-                        self._serve(new)
+                    self._serve(new)
                 elif (parked := self._parked.get(stream)) is not None:
                     if what == "closed":
                         self._end(parked)
                     else:
                         self._serve(parked)
-                elif what == "closed":
-                    self._closed_early.add(stream)
         for parked in tuple(self._parked.values()):
             self._forget(parked)
             parked.wire.close()

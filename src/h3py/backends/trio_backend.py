@@ -69,10 +69,12 @@ class TrioConversation(Conversation):
         if self.over:
             self.scope.cancel()
 
-    def expire(self) -> None:
+    def expire(self) -> bool:
         """The deadline has passed: whatever waits here stops waiting."""
-        super().expire()
-        self.scope.cancel()
+        late = super().expire()
+        if late:
+            self.scope.cancel()
+        return late
 
     async def serve(self) -> None:
         """The whole life of the connection."""

@@ -94,6 +94,9 @@ class StreamHost(Protocol):
     def queued_parked(self, stream: Stream) -> int:
         """Unsent bytes of a parked stream."""
 
+    def want_writable(self, stream: Stream) -> None:
+        """The socket has refused a part of what was sent: ``look_after`` it when it takes more."""
+
     def drives(self, stream: Stream) -> bool:
         """Whether the caller drives the stream, or belongs to the code that does."""
 

@@ -53,31 +53,11 @@ class Stream:
     """The state of one stream; reached by users through its writers."""
 
     __slots__ = (
-        "_callbacks",
-        "_ended",
-        "_space",
-        "_told",
-        "address",
-        "blocked_since",
-        "close_reason",
-        "connection",
-        "driver",
-        "event_count",
-        "handle",
-        "home",
-        "host",
-        "idle_since",
-        "label",
-        "last_event_id",
-        "looked_at",
-        "looked_queued",
-        "opened_at",
-        "seen_at",
-        "slow",
-        "stalled_since",
-        "state",
-        "thread",
-    )
+        "_callbacks", "_ended", "_space", "_told", "address", "blocked_since", "close_reason",
+        "connection", "driver", "event_count", "fin", "handle", "home", "host", "idle_since",
+        "label", "last_event_id", "looked_at", "looked_queued", "opened_at", "seen_at", "slow",
+        "stalled_since", "state", "thread",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -101,6 +81,8 @@ class Stream:
         self.thread = threading.get_ident()
         self.state = StreamState.DRIVEN
         self.close_reason: CloseReason | None = None
+        # Its client has ended its side, and may still read what is queued.
+        self.fin = False
         self.event_count = 0
         self.handle = 0
         self.opened_at = host.now()
@@ -144,7 +126,8 @@ class Stream:
         if connection is None or self.close_reason is not None:
             return self._try_parked(event)
         try:
-            connection.send_event(event)
+            if not connection.send_event(event):
+                self.host.want_writable(self)
         except BufferFull:
             return False
         except ConnectionClosed as error:
@@ -179,11 +162,15 @@ class Stream:
         if connection is None:
             return True
         try:
-            return connection.flush()
+            if connection.flush():
+                return True
         except ConnectionClosed as error:
             if self._moved():
                 return True
             raise self.lost(error) from error
+        if self.blocked_since is None:
+            self.host.want_writable(self)  # nobody waits for it here
+        return False
 
     def send_nowait(self, event: SSEEvent) -> None:
         """As ``try_send``; ``BackpressureDetected`` where there is no room."""
@@ -198,7 +185,8 @@ class Stream:
             if connection is not None and self.close_reason is None:
                 try:
                     connection.write_chunk_nowait(comment)
-                    connection.flush()
+                    if not connection.flush():
+                        self.host.want_writable(self)
                     return
                 except ConnectionClosed:
                     if not self._moved():
@@ -209,23 +197,26 @@ class Stream:
         except ConnectionClosed as error:
             raise self.lost(error) from error
 
-    def look_after(self, *, heartbeat: bool) -> None:
-        """Send what the driver has left queued, or a heartbeat; for the server's sweep.
+    def look_after(self, *, heartbeat: bool) -> bool:
+        """Send what the driver has left queued, or a heartbeat; for its host.
 
         The driver may sleep for an hour, while its client waits for the end of an event. The
         connection cannot be let go of meanwhile: that is decided under the same lock.
+
+        Returns:
+            False: more is left than the socket takes now.
         """
         try:
             with _deciding:
                 connection = self.connection
                 if connection is None or self.close_reason is not None or not connection.streaming:
-                    return
+                    return True
                 if heartbeat:
-                    connection.wire.heartbeat(connection.queue)
-                else:
-                    connection.wire.send_rest(connection.queue)
+                    return connection.wire.heartbeat(connection.queue)
+                return connection.wire.send_rest(connection.queue)
         except (ConnectionClosed, WriteError):
             self.end(CloseReason.CLIENT_CLOSED)
+            return True
 
     @property
     def queued_bytes(self) -> int:
