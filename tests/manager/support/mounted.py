@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from h3py import H3, H3Event, MemoryBroker, Principal, ReceivedEvent, SSEManager
 from tests.support.client import Client, EventStream, Reply
+from tests.support.http import Head
 from tests.support.wait import wait_until
 
 Pairs = Iterable[tuple[str, str]]
@@ -28,6 +29,20 @@ PEOPLE = {
 def by_token(event: H3Event) -> Principal | None:
     """Who the Authorization names."""
     return PEOPLE.get(event.headers.get("authorization", "").removeprefix("Bearer "))
+
+
+class Greeted(EventStream):
+    """A stream that begins with a hello.
+
+    Attributes:
+        hello: What it says.
+    """
+
+    def __init__(self, client: Client, head: Head) -> None:
+        super().__init__(client, head)
+        first = self.read_event()
+        assert first.type == "h3py:hello", f"no hello, but {first}"
+        self.hello: dict[str, Any] = json.loads(first.data)
 
 
 class Mounted:
@@ -82,23 +97,16 @@ class Mounted:
         """POST message."""
         return self.post("/message", fields, who)
 
-    def stream(self, who: str = "ann", fields: Pairs = (), **query: str) -> EventStream:
-        """A stream whose hello has been read, as ``stream.hello``."""
-        stream = self.begin(who, fields, **query)
-        hello = stream.read_event()
-        assert hello.type == "h3py:hello"
-        stream.hello = json.loads(hello.data)  # type: ignore[attr-defined]  # the test kit's own
-        return stream
-
-    def begin(self, who: str = "ann", fields: Pairs = (), **query: str) -> EventStream:
-        """A stream, as it begins, once it has joined its groups."""
-        before = self.manager.stats()["connections"]
+    def stream(self, who: str = "ann", fields: Pairs = (), **query: str) -> Greeted:
+        """A stream whose hello has been read, once it has joined its groups."""
         target = "/api/sse" + (f"?{urlencode(query)}" if query else "")
-        stream = self.client().open_stream(target, [*token(who), *fields])
-        if "client_id" not in query:  # else it may take another one's place
-            wait_until(
-                lambda: len(self.manager.get_connections()) > before, what="the stream has joined"
-            )
+        client = self.client()
+        client.request("GET", target, [*token(who), *fields])
+        stream = Greeted(client, client.read_head())
+        name = stream.hello["client_id"]
+        wait_until(
+            lambda: self.manager.is_client_connected(name), what=f"the stream of {name} has joined"
+        )
         return stream
 
     def close(self) -> None:

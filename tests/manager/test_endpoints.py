@@ -1,0 +1,565 @@
+"""The endpoints over real connections: who gets a stream, with what, and who gets which refusal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from h3py import CloseReason, H3Event, HTTPError, MemoryBroker, Principal, inline
+from h3py.manager.hub import Hub
+from h3py.options import Backend
+from h3py.testing import ManualClock, wait_until
+from tests.app.kit import for_backend
+from tests.manager.support.mounted import PEOPLE, Mounted, by_token, mounting, only, token
+from tests.support.client import Reply
+
+Make = Callable[..., Mounted]
+
+
+@pytest.fixture
+def make(serve_app: Callable[..., Any]) -> Iterator[Make]:
+    yield from mounting(serve_app)
+
+
+@pytest.fixture
+def mounted(make: Make) -> Mounted:
+    return make()
+
+
+def nothing_began(mounted: Mounted) -> None:
+    assert mounted.manager.get_connections() == []
+    assert mounted.server.open_streams == 0
+    assert sum(mounted.server.closed_streams.values()) == 0
+
+
+# The stream.
+
+
+def test_hello_comes_first_and_alone(mounted: Mounted) -> None:
+    stream = mounted.stream(channels="b,a,b")
+    assert stream.hello.keys() == {"client_id", "channels", "ping_s"}
+    assert (stream.hello["channels"], stream.hello["ping_s"]) == (["b", "a"], None)
+    assert mounted.manager.is_client_connected(stream.hello["client_id"])
+    other = mounted.stream("bob")
+    assert mounted.manager.broadcast("x", "y") == 2
+    for either in (stream, other):
+        assert only([either.read_event()]) == [("x", "y")]
+
+
+def test_without_hello(make: Make) -> None:
+    mounted = make(mount={"hello": False})
+    stream = mounted.client().open_stream("/api/sse", token("ann"))
+    wait_until(mounted.manager.get_connections, what="the stream has joined")
+    mounted.manager.broadcast("x", "y")
+    assert only([stream.read_event()]) == [("x", "y")]
+
+
+def test_hello_says_where_a_stream_begins(mounted: Mounted) -> None:
+    """One that is cut off before its first event comes back to what it has missed."""
+    mounted.manager.broadcast("before")
+    stream = mounted.stream()
+    begins = stream.parser.last_event_id
+    assert begins
+    stream.client.close()
+    mounted.manager.broadcast("meanwhile")
+    again = mounted.stream(last_event_id=begins)
+    assert again.read_event().type == "meanwhile"
+    # One that has seen something begins there: the hello does not move it.
+    assert mounted.stream(last_event_id=begins).raw.partition(b"h3py:hello")[0].count(b"id:") == 0
+
+
+def test_without_history_there_is_nothing_to_come_back_to(make: Make) -> None:
+    assert make(broker=MemoryBroker(max_events=0)).stream().parser.last_event_id == ""
+
+
+@pytest.mark.parametrize(("lease_s", "ping_s"), [(45.0, 3.0), (12.0, 3.0), (4.0, 1.0)])
+def test_hello_says_how_often_to_ping(lease_s: float, ping_s: float, make: Make) -> None:
+    assert make(lease_s=lease_s).stream().hello["ping_s"] == ping_s
+
+
+def test_the_stream_is_the_principals(mounted: Mounted) -> None:
+    stream = mounted.stream("ann", channels="news", user_id="bob", name="Bob", metadata="x")
+    (found,) = mounted.manager.get_connections()
+    assert (found.user_id, found.name, found.metadata) == ("ann", "Ann", {"name": "Ann"})
+    assert (found.client_id, found.channels) == (stream.hello["client_id"], ("news",))
+    assert not mounted.manager.is_user_online("bob")
+
+
+def test_what_comes(mounted: Mounted) -> None:
+    ann, eve = mounted.stream("ann", channels="news"), mounted.stream("eve")
+    manager = mounted.manager
+    assert manager.send_to_channel("news", "channel") == 1
+    assert manager.send_to_user("eve", "user") == 1
+    assert manager.send_to_client(ann.hello["client_id"], "client")
+    assert manager.broadcast("end") == 2
+    assert [event.type for event in ann.read_events(3)] == ["channel", "client", "end"]
+    assert [event.type for event in eve.read_events(2)] == ["user", "end"]
+
+
+def test_a_client_comes_back_with_what_it_has_seen(mounted: Mounted) -> None:
+    stream = mounted.stream(channels="news")
+    for number in range(4):
+        mounted.manager.send_to_channel("news", "n", number)
+    seen = stream.read_events(2)[1].last_event_id
+    stream.client.close()
+    again = mounted.stream(channels="news", last_event_id=seen)
+    assert only(again.read_events(2)) == [("n", "2"), ("n", "3")]
+    # The header is what a browser adds by itself, and newer than the address it began with.
+    third = mounted.stream(
+        "ann", [("Last-Event-ID", seen)], channels="news", last_event_id="nonsense"
+    )
+    assert only(third.read_events(2)) == [("n", "2"), ("n", "3")]
+
+
+def test_a_loss_is_told_after_the_hello(mounted: Mounted) -> None:
+    stream = mounted.stream(last_event_id="of-another-time")
+    reset = stream.read_event()
+    assert (reset.type, json.loads(reset.data)["missed"]) == ("h3py:reset", None)
+
+
+@pytest.mark.parametrize("max_events", [0, 10])
+def test_after_the_hello_nothing_is_missed(
+    max_events: int, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may publish as soon as it has read the hello, before its stream has joined."""
+    join = Hub.join_groups
+
+    def late(hub: Hub, *args: Any) -> None:
+        mounted.manager.send_to_channel("news", "early")
+        join(hub, *args)
+
+    monkeypatch.setattr(Hub, "join_groups", late)
+    mounted = make(broker=MemoryBroker(max_events=max_events))
+    stream = mounted.stream(channels="news")
+    mounted.manager.send_to_channel("news", "late")
+    # Without history there is nothing that it could still come from.
+    expected = ["early", "late"] if max_events else ["late"]
+    assert [event.type for event in stream.read_events(len(expected))] == expected
+    assert mounted.manager.stats()["resets"] == 0
+
+
+def test_a_hello_larger_than_the_queue_is_sent_whole(make: Make) -> None:
+    names = [f"{number:03}" + "é" * 62 for number in range(100)]
+    mounted = make(max_queue_bytes=1000, serve_options={"max_queue_bytes": 1000})
+    stream = mounted.client().open_stream(
+        f"/api/sse?channels={','.join(map(quote, names[:20]))}", token("ann")
+    )
+    assert json.loads(stream.read_event().data)["channels"] == names[:20]
+
+
+# Who gets no stream.
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("HEAD", ""), ("GET", "/stats"), ("GET", "?channels=news")]
+)
+@pytest.mark.parametrize("who", ["", "nobody"])
+def test_nobody_is_asked_who_they_are(method: str, path: str, who: str, mounted: Mounted) -> None:
+    reply = mounted.get(path, who, method=method)
+    assert (reply.status, reply.head.get("www-authenticate")) == (401, "Bearer")
+    nothing_began(mounted)
+
+
+@pytest.mark.parametrize("path", ["/message", "/ping"])
+def test_nobody_posts(path: str, mounted: Mounted) -> None:
+    reply = mounted.post(path, {}, "nobody")
+    assert (reply.status, reply.head.get("www-authenticate")) == (401, "Bearer")
+
+
+def test_a_refusal_can_be_json(mounted: Mounted) -> None:
+    reply = mounted.get("", "", [("Accept", "application/json")])
+    assert json.loads(reply.body)["status"] == 401
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "challenge"),
+    [
+        (HTTPError(401), 401, 'Basic realm="x"'),
+        (HTTPError(401, headers={"WWW-Authenticate": "Negotiate"}), 401, "Negotiate"),
+        (HTTPError(403, "not today"), 403, None),
+        (HTTPError(429, headers={"retry-after": "7"}), 429, None),
+    ],
+)
+def test_what_authenticate_raises_is_the_answer(
+    raised: HTTPError, status: int, challenge: str | None, make: Make
+) -> None:
+    def refuse(event: H3Event) -> Principal:
+        raise raised
+
+    mounted = make(mount={"authenticate": refuse, "challenge": 'Basic realm="x"'})
+    reply = mounted.get()
+    assert (reply.status, reply.head.get("www-authenticate")) == (status, challenge)
+    nothing_began(mounted)
+
+
+def test_false_is_forbidden(make: Make) -> None:
+    mounted = make(mount={"authenticate": lambda event: False})
+    assert mounted.get().status == 403
+    nothing_began(mounted)
+
+
+@pytest.mark.parametrize("value", ["ann", {"user_id": "ann"}, True, 0])
+def test_what_is_no_principal_is_the_applications_mistake(
+    value: object, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    mounted = make(mount={"authenticate": lambda event: value})
+    assert mounted.get().status == 500
+    assert "authenticate must return a Principal or None" in caplog.text
+    nothing_began(mounted)
+
+
+def test_expired_credentials_are_none(make: Make) -> None:
+    late = Principal(
+        user_id="ann", may_publish=True, may_see_stats=True, expires_at=time.time() - 1
+    )
+    mounted = make(mount={"authenticate": lambda event: late})
+    replies = [
+        mounted.get(),
+        mounted.get("/stats"),
+        mounted.message(target="broadcast", event="x"),
+        mounted.post("/ping", {"client_id": "x"}),
+    ]
+    assert [reply.status for reply in replies] == [401] * 4
+    assert all(reply.head["www-authenticate"] == "Bearer" for reply in replies)
+    nothing_began(mounted)
+
+
+def test_channels_that_are_not_open_are_named(mounted: Mounted) -> None:
+    reply = mounted.get("?channels=news,room:1,secret", "bob")
+    assert (reply.status, reply.text) == (403, "channels: 'secret' is not open to you")
+    nothing_began(mounted)
+    assert mounted.stream("bob", channels="news,room:1").hello["channels"] == ["news", "room:1"]
+
+
+# Who is asked, and how.
+
+
+def test_each_way_to_authenticate(make: Make, backend: Backend) -> None:
+    def generator(event: H3Event) -> Generator[Principal | None, None, None]:
+        yield by_token(event)
+
+    ways: list[Any] = [by_token, inline(partial(by_token)), generator]
+    ways += [for_backend(by_token, backend), for_backend(generator, backend)]
+    for way in ways:
+        mounted = make(mount={"authenticate": way})
+        mounted.stream("ann")
+        assert mounted.manager.is_user_online("ann")
+        assert mounted.get(who="nobody").status == 401
+
+
+def test_what_authenticate_opened_is_closed_before_the_stream_begins(
+    make: Make, backend: Backend
+) -> None:
+    happened: list[str] = []
+
+    def session(event: H3Event) -> Generator[Principal | None, None, None]:
+        happened.append("opened")
+        try:
+            yield by_token(event)
+        finally:
+            happened.append("closed")
+
+    mounted = make(mount={"authenticate": for_backend(session, backend)})
+    mounted.manager.on_connect(lambda subscription: happened.append("connected"))
+    mounted.stream()
+    wait_until(lambda: len(happened) == 3, what="somebody was told of the stream")
+    assert happened == ["opened", "closed", "connected"]
+
+
+# Values in the query.
+
+
+def texts(size: int) -> list[tuple[str, bool]]:
+    """Names of a size in bytes, and whether that is allowed."""
+    return [("x" * size, size <= 128), ("é" * (size // 2) + "x" * (size % 2), size <= 128)]
+
+
+@pytest.mark.parametrize(("name", "is_allowed"), [*texts(127), *texts(128), *texts(129)])
+def test_the_length_of_names(name: str, is_allowed: bool, mounted: Mounted) -> None:
+    for field in ("channels", "client_id"):
+        if is_allowed:
+            mounted.stream(**{field: name}).client.close()
+            continue
+        reply = mounted.get(f"?{field}={quote(name)}")
+        assert reply.status == 400
+        assert reply.text.startswith(field)
+        assert "at most 128 bytes" in reply.text
+    if not is_allowed:
+        nothing_began(mounted)
+
+
+def test_the_number_of_channels(mounted: Mounted) -> None:
+    hundred = ",".join(map(str, range(100)))
+    assert len(mounted.stream(channels=hundred).hello["channels"]) == 100
+    assert len(mounted.stream(channels=f"{hundred},7,7").hello["channels"]) == 100
+    reply = mounted.get(f"?channels={hundred},100")
+    assert (reply.status, reply.text) == (400, "channels: at most 100, not 101")
+    assert mounted.get(f"?channels={hundred}&channels=100").status == 400
+
+
+def test_ways_to_name_channels(mounted: Mounted) -> None:
+    for query, channels in [
+        ("", []),
+        ("?channels=", []),
+        ("?channels=a&channels=b,a", ["a", "b"]),
+        ("?channels=a%2Cb", ["a", "b"]),
+        ("?channels=%F0%9F%8E%89+x", ["🎉 x"]),
+    ]:
+        stream = mounted.client().open_stream(f"/api/sse{query}", token("ann"))
+        assert json.loads(stream.read_event().data)["channels"] == channels
+
+
+HOSTILE = ["%0D%0Aid:%20x", "a%0Ab", "a%0Db", "a%00b", "%7F", "%C2%85", "%09"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("field", ["channels", "client_id"])
+def test_control_characters_are_refused(field: str, value: str, mounted: Mounted) -> None:
+    reply = mounted.get(f"?{field}={value}")
+    assert reply.status == 400
+    assert reply.text.startswith(field)
+    assert "control characters" in reply.text
+    nothing_began(mounted)
+
+
+@pytest.mark.parametrize("query", ["channels=%FF", "client_id=%C3", "channels=%ED%A0%80"])
+def test_what_is_no_text_is_refused(query: str, mounted: Mounted) -> None:
+    assert mounted.get(f"?{query}").status == 400
+    nothing_began(mounted)
+
+
+@pytest.mark.parametrize("query", ["channels=a,,b", "channels=,", "client_id="])
+def test_empty_names_are_refused(query: str, mounted: Mounted) -> None:
+    reply = mounted.get(f"?{query}")
+    assert reply.status == 400
+    assert "must not be empty" in reply.text
+    nothing_began(mounted)
+
+
+def test_text_that_means_something_elsewhere_is_only_text(mounted: Mounted) -> None:
+    name = "\"}\\u000a</script>{{7*7}}' OR 1=1;--\u2028data: x"
+    stream = mounted.stream(channels=name, client_id=name)
+    assert (stream.hello["channels"], stream.hello["client_id"]) == ([name], name)
+    assert stream.raw.count(b"\n\n") <= 2, "a retry and one event"
+
+
+@pytest.mark.parametrize("user_id", ["", "a\r\nb", "a\0b", "x" * 129])
+def test_a_user_id_that_is_none_is_refused(user_id: str, make: Make) -> None:
+    """What authenticate takes from a request may be anything."""
+    mounted = make(mount={"authenticate": lambda event: Principal(user_id=user_id)})
+    reply = mounted.get()
+    assert reply.status == 400
+    assert reply.text.startswith("user_id")
+    nothing_began(mounted)
+
+
+def test_hostile_last_event_ids(mounted: Mounted) -> None:
+    for value in ("a\r\nid: b", "\0", "9" * 4000, "-1", "000000000000-000000000001"):
+        stream = mounted.stream(last_event_id=value)
+        assert stream.read_event().type == "h3py:reset"
+        assert b"id: b\n" not in stream.raw
+        stream.client.close()
+
+
+# Limits, and clients that come again.
+
+
+def test_the_streams_of_a_user(make: Make) -> None:
+    mounted = make(max_streams_per_user=2, retry_after_s=9)
+    mounted.stream("ann")
+    mounted.stream("ann")
+    reply = mounted.get()
+    assert (reply.status, reply.head["retry-after"]) == (429, "9")
+    mounted.stream("bob")
+    mounted.stream("guest")
+    assert len(mounted.manager.get_connections()) == 4
+
+
+def test_a_client_takes_over_from_itself_and_from_nobody_else(mounted: Mounted) -> None:
+    first = mounted.stream("ann", client_id="tab-1")
+    second = mounted.stream("ann", client_id="tab-1")
+    assert first.read_to_end() == []
+    first.client.close()
+    wait_until(
+        lambda: mounted.server.closed_streams.get(CloseReason.REPLACED) == 1, what="it is told"
+    )
+    for who in ("bob", "guest"):
+        reply = mounted.get("?client_id=tab-1", who)
+        assert reply.status == 409
+    mounted.manager.broadcast("x", "still here")
+    assert only([second.read_event()]) == [("x", "still here")]
+
+
+def test_a_renewed_token_is_the_same_client(make: Make) -> None:
+    expiries = iter([time.time() + 100, time.time() + 200])
+    mounted = make(
+        mount={"authenticate": lambda event: Principal(user_id="ann", expires_at=next(expiries))}
+    )
+    first = mounted.stream(client_id="tab-1")
+    mounted.stream(client_id="tab-1")
+    assert first.read_to_end() == []
+
+
+def test_a_stream_ends_with_its_credentials(make: Make) -> None:
+    clock = ManualClock()
+    short = Principal(user_id="ann", expires_at=time.time() + 3600)
+    mounted = make(mount={"authenticate": lambda event: short}, clock=clock, heartbeat_s=None)
+    stream = mounted.stream()
+    clock.advance(3500)
+    mounted.manager.broadcast("x", "still here")
+    assert only([stream.read_event()]) == [("x", "still here")]
+    clock.advance(101)
+    assert stream.read_to_end() == []
+    stream.client.close()
+    wait_until(
+        lambda: mounted.server.closed_streams.get(CloseReason.AUTH_EXPIRED) == 1,
+        what="it ended for its credentials",
+    )
+
+
+# Methods.
+
+
+def test_head_is_the_head_and_replaces_nobody(mounted: Mounted) -> None:
+    stream = mounted.stream("ann", client_id="tab-1")
+    reply = mounted.get("?client_id=tab-1", method="HEAD")
+    assert (reply.status, reply.head["content-type"]) == (200, "text/event-stream")
+    assert mounted.get("?channels=secret", "bob", method="HEAD").status == 403
+    mounted.manager.send_to_client("tab-1", "x", "y")
+    assert only([stream.read_event()]) == [("x", "y")]
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("", "GET, HEAD, OPTIONS"),
+        ("/message", "OPTIONS, POST"),
+        ("/ping", "OPTIONS, POST"),
+        ("/stats", "GET, HEAD, OPTIONS"),
+        ("/client.js", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_other_methods(path: str, allow: str, mounted: Mounted) -> None:
+    reply = mounted.get(path, method="OPTIONS")
+    assert (reply.status, reply.head["allow"]) == (204, allow)
+    for method in ("PUT", "DELETE", "POST" if "GET" in allow else "GET"):
+        reply = mounted.get(path, method=method)
+        assert (reply.status, reply.head["allow"]) == (405, allow)
+
+
+def test_pages_of_other_origins_get_nothing(mounted: Mounted) -> None:
+    """Their browser would send the visitor's cookies along."""
+    foreign = [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")]
+    assert mounted.get("", "ann", foreign).status == 403
+    assert mounted.get("/stats", "ann", foreign).status == 403
+    assert mounted.get("", "ann", foreign, method="HEAD").status == 403
+    nothing_began(mounted)
+    stream = mounted.stream("ann", [("Origin", "http://localhost"), ("Host", "localhost")])
+    stream.client.close()
+    mounted.stream("ann", [("Sec-Fetch-Site", "same-origin")])
+
+
+# Pings.
+
+
+def ping(mounted: Mounted, client_id: object, who: str = "ann") -> Reply:
+    return mounted.post("/ping", {"client_id": client_id}, who)
+
+
+def test_a_ping_renews_the_lease(make: Make) -> None:
+    clock = ManualClock()
+    mounted = make(clock=clock, lease_s=10.0, heartbeat_s=None)
+    stream = mounted.stream()
+    for _ in range(3):
+        clock.advance(8)
+        reply = ping(mounted, stream.hello["client_id"])
+        assert (reply.status, reply.body) == (204, b"")
+    mounted.manager.broadcast("x")
+    assert stream.read_event().type == "x"
+    clock.advance(8)
+    clock.advance(4)
+    assert stream.read_to_end() == []
+    stream.client.close()
+    wait_until(
+        lambda: mounted.server.closed_streams.get(CloseReason.LEASE_EXPIRED) == 1,
+        what="the lease has ended",
+    )
+    assert ping(mounted, stream.hello["client_id"]).status == 404
+
+
+def test_pings_for_somebody_else(mounted: Mounted) -> None:
+    client_id = mounted.stream("ann").hello["client_id"]
+    of_guest = mounted.stream("guest").hello["client_id"]
+    assert [ping(mounted, client_id, who).status for who in ("bob", "guest", "eve")] == [404] * 3
+    assert ping(mounted, of_guest, "ann").status == 404
+    assert ping(mounted, "no-such-client").status == 404
+    assert ping(mounted, client_id, "ann").status == 204
+    assert ping(mounted, of_guest, "guest").status == 204
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"{}", "`client_id`"),
+        (b'{"client_id": 7}', "$.client_id"),
+        (b'{"client_id": null}', "$.client_id"),
+        (b'{"client_id": ""}', "$.client_id"),
+        (b'{"client_id": "a\\nb"}', "$.client_id"),
+        (b'{"client_id": "%s"}' % (b"x" * 129), "$.client_id"),
+        (b'{"client_id": "x", "user_id": "bob"}', "`user_id`"),
+        (b"[]", "object"),
+        (b"", "truncated"),
+        (b"x", "malformed"),
+    ],
+)
+def test_pings_that_are_none(body: bytes, named: str, mounted: Mounted) -> None:
+    reply = mounted.post("/ping", body)
+    assert reply.status == 400
+    assert named in reply.text
+
+
+def test_the_size_of_a_ping(mounted: Mounted) -> None:
+    body = b'{"client_id": "nobody"}'
+    assert mounted.post("/ping", body.ljust(1024)).status == 404
+    assert mounted.post("/ping", body.ljust(1025)).status == 413
+
+
+# Statistics.
+
+
+def test_statistics_are_for_those_who_may_see_them(mounted: Mounted) -> None:
+    mounted.stream("bob")
+    reply = mounted.get("/stats", "ann")
+    assert (reply.status, reply.head["cache-control"]) == (200, "no-store")
+    found = json.loads(reply.body)
+    assert (found["connections"], found["users"]) == (1, 1)
+    assert mounted.get("/stats", "bob").status == 403
+    assert mounted.get("/stats", "guest").status == 403
+
+
+# The script.
+
+
+def test_the_script(mounted: Mounted) -> None:
+    reply = mounted.get("/client.js", "")
+    assert reply.status == 200
+    assert reply.head["content-type"] == "text/javascript; charset=utf-8"
+    assert reply.head["cache-control"] == "no-cache"
+    assert b"export" in reply.body
+    etag = reply.head["etag"]
+    for known in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+        again = mounted.get("/client.js", "", [("If-None-Match", known)])
+        assert (again.status, again.body, again.head["etag"]) == (304, b"", etag)
+    assert mounted.get("/client.js", "", [("If-None-Match", '"x"')]).body == reply.body
+    head = mounted.get("/client.js", "", method="HEAD")
+    assert (head.status, head.head["content-length"]) == (200, str(len(reply.body)))
+
+
+def test_everybody_in_these_tests_is_somebody_else() -> None:
+    assert len({person.user_id for person in PEOPLE.values()}) == len(PEOPLE)
