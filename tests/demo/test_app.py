@@ -1,37 +1,21 @@
-"""The demo's application, without a browser: the same on both backends."""
+"""The demo's page and files, without a browser: the same on both backends."""
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from h3py.demo import make_app
-from h3py.demo.app import ASSETS, tokens_of, whole
-from h3py.demo.texts import ANSWERS, GREETINGS, VERSES
-from tests.support.client import Client, EventStream
-from tests.support.wait import Deadline
+from h3py.demo.page import ASSETS
+from tests.support.client import Client
 
 
 @pytest.fixture
-def server(serve_app: Callable[..., Any], backend: str) -> Any:
-    return serve_app(make_app(backend))
-
-
-@pytest.fixture
-def address(server: Any) -> Any:
-    return server.addresses[0]
-
-
-def begin(client: Client, target: str, last: str | None = None) -> tuple[EventStream, Any]:
-    """A stream, and what its hello says."""
-    fields = [] if last is None else [("Last-Event-ID", last)]
-    stream = client.open_stream(target, fields)
-    hello = stream.read_event()
-    assert hello.type == "hello"
-    return stream, json.loads(hello.data)
+def address(serve_app: Callable[..., Any], backend: str) -> Any:
+    return serve_app(make_app(backend)).addresses[0]
 
 
 def test_the_page_names_its_backend_and_shows_the_code(address: Any, backend: str) -> None:
@@ -39,114 +23,42 @@ def test_the_page_names_its_backend_and_shows_the_code(address: Any, backend: st
         reply = client.get("/")
         assert reply.head["content-type"] == "text/html; charset=utf-8"
         assert f'<strong id="backend">{backend}</strong>' in reply.text
-        assert "def counter(event: H3Event) -&gt; None:" in reply.text
+        for function in ("counter", "tokens", "write_text", "tick", "say", "cut", "webhook"):
+            assert re.search(rf"<pre[^>]*>[^<]*def {function}\(", reply.text), function
         assert "{{" not in reply.text
         assert "default-src 'none'" in reply.head["content-security-policy"]
 
 
 def test_what_the_page_needs_is_served(address: Any) -> None:
     with Client(address) as client:
-        page = client.get("/").text
+        texts = [client.get("/").text]
         for name, kind in ASSETS.items():
             reply = client.get(f"/{name}")
             assert (reply.status, reply.head["content-type"]) == (200, kind)
-            assert f'"/{name}"' in page or f'"/{name}"' in client.get("/demo.js").text
+            texts.append(reply.text)
+        for name in ASSETS:
+            assert any(f'"/{name}"' in text for text in texts), f"{name} is not asked for"
         assert client.get("/app.py").status == 404
 
 
-def test_the_counter_counts_on_from_the_last_id(address: Any, backend: str) -> None:
+def test_every_file_that_is_asked_for_is_there(address: Any) -> None:
     with Client(address) as client:
-        stream, told = begin(client, "/counter", "41")
-        assert told == {"lastEventId": "41", "backend": backend}
-        assert stream.parser.retry == 1000
-        events = stream.read_events(2)
-    assert [(event.type, json.loads(event.data), event.last_event_id) for event in events] == [
-        ("count", {"count": 42}, "42"),
-        ("count", {"count": 43}, "43"),
-    ]
+        texts = [client.get(f"/{name}").text for name in ("", *ASSETS)]
+        asked = {
+            name
+            for text in texts
+            for name in re.findall(r'(?:from|src=|href=|import) ?"(/[^"]+\.(?:js|css))"', text)
+        }
+        assert "/api/sse/client.js" in asked
+        assert {name: client.get(name).status for name in asked} == dict.fromkeys(asked, 200)
 
 
-def test_a_tab_that_was_hidden_says_it_in_the_query(address: Any) -> None:
-    with Client(address) as client:
-        stream, told = begin(client, "/counter?last-event-id=7")
-        assert told["lastEventId"] == "7"
-        assert stream.read_event().last_event_id == "8"
+def test_the_scripts_set_no_markup() -> None:
+    """What others say is shown as text: nothing here turns text into elements."""
+    from h3py.demo.page import read
 
-
-def test_an_id_that_is_no_number_starts_anew(address: Any) -> None:
-    for last in ("x", "1e9", "-1", "99999999999999999999"):
-        with Client(address) as client:
-            stream, _ = begin(client, "/counter", last)
-            assert stream.read_event().last_event_id == "1"
-
-
-@pytest.mark.parametrize("question", range(len(ANSWERS)))
-def test_tokens_make_the_answer(address: Any, question: int) -> None:
-    with Client(address) as client:
-        stream, _ = begin(client, f"/tokens?q={question}")
-        *tokens, done = stream.read_to_end()
-    assert {event.type for event in tokens} == {"token"}
-    assert "".join(json.loads(event.data)["text"] for event in tokens) == ANSWERS[question]
-    assert (done.type, json.loads(done.data)) == ("done", {"tokens": len(tokens)})
-
-
-def test_tokens_go_on_in_the_middle(address: Any) -> None:
-    expected = tokens_of(ANSWERS[0])
-    with Client(address) as client:
-        stream, _ = begin(client, "/tokens?q=0", str(len(expected) - 3))
-        *tokens, _ = stream.read_to_end()
-    assert [json.loads(event.data)["text"] for event in tokens] == expected[-3:]
-
-
-def test_text_has_lines_and_scripts(address: Any) -> None:
-    with Client(address) as client:
-        stream, _ = begin(client, "/text", "2")
-        verse, greeting = stream.read_events(2)
-    assert (verse.type, verse.data) == ("verse", VERSES[1])
-    assert (greeting.type, greeting.data) == ("greeting", GREETINGS[1])
-
-
-def test_the_clock_tells_all_that_listen_the_same(address: Any, server: Any) -> None:
-    with Client(address) as one, Client(address) as other:
-        first, _ = begin(one, "/clock")
-        second, _ = begin(other, "/clock")
-        seen: list[dict[str, Any]] = []
-        while not seen or seen[-1]["streams"] < 2:
-            seen.append(json.loads(first.read_event().data))
-        heard = json.loads(second.read_event().data)
-        while heard["time"] < seen[-1]["time"]:
-            heard = json.loads(second.read_event().data)
-        assert heard == seen[-1]
-        assert server.open_streams == 2
-
-
-@pytest.mark.parametrize("name", ["counter", "tokens", "text", "clock"])
-def test_a_stream_of_one_tab_is_dropped_and_no_other(address: Any, name: str) -> None:
-    with Client(address) as mine, Client(address) as theirs, Client(address) as client:
-        kept, _ = begin(theirs, f"/{name}?tab=b")
-        stream, _ = begin(mine, f"/{name}?tab=a")
-        dropped = False
-        while not dropped:  # it is known a moment after its first event
-            client.request("POST", f"/drop?stream={name}&tab=a")
-            assert client.read_reply().status == 204
-            dropped = is_ended(stream)
-        assert kept.read_event()
-
-
-def is_ended(stream: EventStream) -> bool:
-    """Whether the stream ends before its next second of events."""
-    if not stream.ended:
-        stream._advance(Deadline(), "an event, or the end")
-    return stream.ended
-
-
-def test_a_drop_that_names_nothing_is_refused(address: Any) -> None:
-    with Client(address) as client:
-        client.request("POST", "/drop?stream=counter")
-        assert client.read_reply().status == 400
-
-
-def test_numbers_of_clients() -> None:
-    assert [whole(text) for text in ("0", "12", "", "-1", "1.5", "²", "9" * 10)] == [
-        0, 12, 0, 0, 0, 0, 0,
-    ]  # fmt: skip
+    for name in ASSETS:
+        if name.endswith(".js"):
+            assert not re.search(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", read(name)
+            )

@@ -9,6 +9,7 @@ const AXIS = 46;
 
 const canvas = byId("crowd-chart");
 let points = []; // { at, value }
+let fastest = Infinity; // seconds of this page's clock, less the server's
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const milliseconds = (value) =>
@@ -31,7 +32,11 @@ function show(told) {
   byId("crowd-p99").textContent = milliseconds(told.p99_ms);
   byId("crowd-cpu").textContent = told.cpu_percent == null ? "–" : `${told.cpu_percent} %`;
   const now = performance.now() / 1000;
-  if (running) points.push({ at: now, value: told.deliveries_a_second ?? 0 });
+  if (told.time) {
+    // At the time of the server's clock: what was replayed after a cut belongs further back.
+    fastest = Math.min(fastest, now - told.time);
+    points.push({ at: told.time + fastest, value: told.deliveries_a_second });
+  }
   points = points.filter(({ at }) => at > now - SPAN_S - 2);
 }
 

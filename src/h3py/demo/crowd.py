@@ -1,6 +1,6 @@
 """A thousand streams: a helper process opens them, and the page shows what arrives there.
 
-``POST /crowd/start`` begins ``h3py.demo.crowd_client`` with its streams to this server
+``POST /crowd/start`` begins ``crowd_client.py`` with its streams to this server
 (``GET /crowd/stream``), and a thread that publishes to all of them at the rate that was
 asked for. What the helper counts goes to the windows, on the channel ``crowd``.
 
@@ -37,6 +37,7 @@ from h3py import (
     Subscription,
 )
 from h3py.app.middleware import refuse_cross_origin
+from h3py.demo import crowd_client
 from h3py.demo.crowd_client import MAX_SECONDS, MAX_STREAMS
 from h3py.demo.live import Live
 
@@ -135,7 +136,7 @@ class Crowd:
             self._ended = ended = threading.Event()
             helper = self._helper = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "h3py.demo.crowd_client"),
+                    *(sys.executable, "-I", crowd_client.__file__),
                     *map(str, (*self.address, streams, MAX_SECONDS)),
                 ],
                 stdin=subprocess.PIPE,
@@ -201,6 +202,7 @@ class Crowd:
                 told = json.loads(line)
                 span = max(told["seconds"], 0.001)
                 self.state = {
+                    "time": time.time(),
                     "state": "running" if told["open"] else "opening",
                     "open": told["open"],
                     "wanted": wanted,
@@ -217,6 +219,8 @@ class Crowd:
                 self._tell()
         ended.set()
         helper.wait()
+        if helper.stdin is not None:
+            helper.stdin.close()
         self.state = {"state": "stopped"}
         self._tell()
 

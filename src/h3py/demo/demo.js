@@ -143,8 +143,8 @@ sse.addHandler("*", (event) => {
   count("shared");
 });
 
-// An id is an epoch and a sequence; the sequence says how far.
-const position = (id) => Number(id.split("-").at(-1)) || id;
+// An id is an epoch and a sequence, both hexadecimal; the sequence says how far.
+const position = (id) => number.format(parseInt(id.split("-").at(-1), 16));
 
 live.addEventListener("status", ({ detail: status }) => {
   timeline.gap("shared", status === "waiting");

@@ -1,20 +1,20 @@
 // What a cut costs: numbers that come four times a second, and what becomes of those that were
 // sent while nobody listened.
 //
-// A number is told by when it arrives to be live or replayed: what comes half a second later than
-// the fastest one came, compared with the time at which it was sent, was kept for this window.
+// A number that was sent before the connection came back was kept for this window, and replayed. Its
+// time is the server's; how the two clocks differ is known from the number that came fastest.
 
 import { byId, element, number } from "/dom.js";
 import { cut, live, sse } from "/live.js";
 
 const SLOTS = 44;
 const PERIOD_MS = 250;
-const LATE_MS = 600;
 
 const counts = { missed: 0, replayed: 0, lost: 0, twice: 0 };
 let last = 0;
 let fastest = Infinity;
 let awaySince = 0;
+let backAt = 0; // in ms of this page's clock
 let slots = []; // { number, element }
 
 const WORDS = {
@@ -35,9 +35,8 @@ function slot(of, state) {
 sse.addHandler("pulse", (event) => {
   const { number: now, time } = event.json();
   if (last && now < last - 1000) last = 0; // another server's
-  const delay = Date.now() - time * 1000;
-  fastest = Math.min(fastest, delay);
-  const late = delay - fastest > LATE_MS;
+  fastest = Math.min(fastest, Date.now() - time * 1000);
+  const late = time * 1000 + fastest < backAt;
   if (last && now <= last) {
     counts.twice += 1;
   } else {
@@ -97,6 +96,7 @@ live.addEventListener("status", ({ detail: status }) => {
   if (status === "waiting") {
     awaySince = performance.now();
   } else if (status === "open") {
+    if (awaySince) backAt = Date.now();
     awaySince = 0;
     // Places that were guessed for numbers that the server had not come to yet.
     setTimeout(() => {
