@@ -332,10 +332,10 @@ class Hub:
     def _warn_of_limit(self, stream: Stream, counters: Counters) -> None:
         """Say which stream was closed for a limit, and for which."""
         stats = self.engine.stats()
-        memory, most = stats["memory_bytes"], self.options.max_memory_bytes
         if stats["victims"] > self._victims:
             self._victims += 1
-            why = f"it held the oldest events, and memory is at its cap ({memory} of {most} bytes)"
+            most = self.options.max_memory_bytes
+            why = f"it held the oldest events, and memory was at its cap of {most} bytes"
         else:
             why = "memory ran out for it, or its client sent too much"
         _log.warning(
@@ -346,6 +346,6 @@ class Hub:
                 "stream": stream.label,
                 "close_reason": CloseReason.LIMIT.value,
                 "events": counters.events,
-                "memory_bytes": memory,
+                "memory_bytes": stats["memory_bytes"],
             },
         )
