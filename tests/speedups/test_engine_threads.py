@@ -16,7 +16,6 @@ from h3py._speedups.format import SSEEvent
 from h3py._speedups.write_queue import WriteQueue
 from h3py.close_reason import CloseReason
 from h3py.errors import (
-    BackpressureDetected,
     BufferFull,
     ConnectionClosed,
     H3ConnectionError,
@@ -27,18 +26,6 @@ from tests.speedups.support.running import Client, Running, stamped
 pytestmark = pytest.mark.untraced
 
 EVENTS = 300
-
-
-def publish(running: Running, maker: str, count: int, **targets: object) -> None:
-    for number in range(count):
-        while True:
-            try:
-                running.engine.publish(
-                    SSEEvent(stamped(maker, number)), **(targets or {"everyone": True})
-                )  # type: ignore[arg-type]
-                break
-            except BackpressureDetected:
-                running.engine.drain(1.0)
 
 
 @pytest.mark.parametrize("pumps", [1, 2])
@@ -58,26 +45,14 @@ def test_indirect_streams_whose_bytes_are_taken_meanwhile(pumps: int) -> None:
         def take(client: Client, size: int) -> None:
             while client.count("p") < EVENTS or client.count("s") < 50:
                 data = running.engine.take(client.handle, size)
-                client.wire.feed(data)
-                for event in client.wire.events[client._checked :]:
-                    client.check(event)
-                client._checked = len(client.wire.events)
+                client.feed(data)
                 if not data:
                     running.engine.drain(0.001, lagging=True)
 
-        def send(client: Client) -> None:
-            for number in range(50):
-                while True:
-                    try:
-                        running.engine.send(client.handle, SSEEvent(stamped("s", number)))
-                        break
-                    except BufferFull:
-                        running.engine.drain(0.001)
-
         running.together(
-            lambda: publish(running, "p", EVENTS),
+            lambda: running.publish("p", EVENTS),
             *(lambda c=c, n=n: take(c, (50, 700, 65536)[n]) for n, c in enumerate(clients)),
-            *(lambda c=c: send(c) for c in clients),
+            *(lambda c=c: running.send(c, "s", 50) for c in clients),
         )
         for client in clients:
             assert dict(client.seen) == {"p": list(range(EVENTS)), "s": list(range(50))}
@@ -111,8 +86,8 @@ def test_onlookers() -> None:
         looking.start()
         try:
             running.together(
-                lambda: publish(running, "p", EVENTS),
-                lambda: publish(running, "q", EVENTS, channels=["a", "b"]),
+                lambda: running.publish("p", EVENTS),
+                lambda: running.publish("q", EVENTS, channels=["a", "b"]),
             )
             for client in clients:
                 running.wait(lambda c=client: c.count("q") >= EVENTS, "all events")
@@ -122,6 +97,44 @@ def test_onlookers() -> None:
             for pair in watched:
                 for end in pair:
                     end.close()
+
+
+def test_a_driven_queue_is_looked_at_while_it_is_sent() -> None:
+    """What statistics show of a stream whose own thread is in a send without the GIL."""
+    ours, theirs = socket.socketpair()
+    queue = WriteQueue(release_gil=True, max_bytes=1 << 30)
+    stop = threading.Event()
+    most = 0
+
+    def send() -> None:
+        for _ in range(EVENTS):
+            for _ in range(20):
+                queue.append_raw(b"x" * 5000)
+            while not queue.send(ours.fileno()):
+                pass
+        stop.set()
+
+    def read() -> None:
+        left = EVENTS * 100_000
+        while left:
+            left -= len(theirs.recv(1 << 20))
+
+    def look() -> None:
+        nonlocal most
+        while not stop.is_set():
+            most = max(most, queue.queued_bytes)
+            assert 0 <= queue.queued_bytes <= 100_000
+            assert 0 <= len(queue) <= 20
+
+    with ours, theirs:
+        ours.setblocking(False)
+        threads = [threading.Thread(target=part) for part in (send, read, look)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert most > 0
+    assert (queue.queued_bytes, len(queue)) == (0, 0)
 
 
 def test_joining_and_leaving_from_several_threads() -> None:
@@ -145,7 +158,7 @@ def test_joining_and_leaving_from_several_threads() -> None:
         def flow() -> None:
             number = 0
             while not stop.is_set():
-                publish(running, f"f{number}", 1, channels=["all"])
+                running.publish(f"f{number}", 1, channels=["all"])
                 number += 1
                 running.engine.drain(0.001, lagging=True)
 
@@ -172,10 +185,13 @@ def test_time_that_goes_on_while_events_flow() -> None:
     clock = Clock()
     with Running(pumps=2, clock=clock, heartbeat_s=1.0, log_age_s=3.0) as running:
         clients = [running.client(tcp=False) for _ in range(4)]
+
+        def go_on(seconds: float) -> None:
+            for _ in range(40):
+                clock.advance(seconds)
+
         running.together(
-            lambda: publish(running, "p", EVENTS),
-            lambda: [clock.advance(0.25) for _ in range(40)],
-            lambda: [clock.advance(0.125) for _ in range(40)],
+            lambda: running.publish("p", EVENTS), lambda: go_on(0.25), lambda: go_on(0.125)
         )
         for client in clients:
             running.wait(lambda c=client: c.count("p") == EVENTS or c.resets, "all events")
@@ -189,7 +205,7 @@ def test_a_shutdown_in_the_midst_of_it_all() -> None:
 
         def publish_on() -> None:
             try:
-                publish(running, "p", 100_000)
+                running.publish("p", 100_000)
             except ManagerClosed as error:
                 refused.append(type(error))
 

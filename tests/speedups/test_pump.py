@@ -14,34 +14,11 @@ import pytest
 from h3py._speedups.format import SSEEvent
 from h3py._speedups.write_queue import WriteQueue
 from h3py.close_reason import CloseReason
-from h3py.errors import BackpressureDetected, BufferFull, ConnectionClosed
+from h3py.errors import BackpressureDetected, ConnectionClosed
 from tests.speedups.support.running import Client, Running, stamped
 
 PUBLISHERS = 3
 EVENTS = 400
-
-
-def publish(running: Running, maker: str, count: int, **targets: object) -> None:
-    """Publish so many events, waiting for room when there is none."""
-    for number in range(count):
-        event = SSEEvent(stamped(maker, number))
-        while True:
-            try:
-                running.engine.publish(event, **(targets or {"everyone": True}))  # type: ignore[arg-type]
-                break
-            except BackpressureDetected:
-                running.engine.drain(1.0)
-
-
-def send(running: Running, client: Client, maker: str, count: int) -> None:
-    for number in range(count):
-        piece = SSEEvent(stamped(maker, number))
-        while True:
-            try:
-                running.engine.send(client.handle, piece)
-                break
-            except BufferFull:
-                running.engine.drain(0.001)
 
 
 @pytest.mark.untraced
@@ -52,9 +29,9 @@ def test_many_publishers_and_senders(pumps: int, tcp: bool) -> None:
     with Running(pumps=pumps, log_events=EVENTS * PUBLISHERS + 1) as running:
         clients = [running.client(tcp=tcp) for _ in range(12)]
         running.together(
-            *(lambda n=n: publish(running, f"p{n}", EVENTS) for n in range(PUBLISHERS)),
+            *(lambda n=n: running.publish(f"p{n}", EVENTS) for n in range(PUBLISHERS)),
             *(
-                lambda n=n, client=client: send(running, client, f"s{n}", 100)
+                lambda n=n, client=client: running.send(client, f"s{n}", 100)
                 for n, client in enumerate(clients[:3])
             ),
         )
@@ -76,7 +53,7 @@ def test_a_small_log_holds_publishers_back_and_loses_nothing_live(pumps: int) ->
     """A publisher is faster than any pump: it is refused, and waits, and nothing is torn."""
     with Running(pumps=pumps, log_events=64) as running:
         clients = [running.client(tcp=False) for _ in range(4)]
-        running.together(*(lambda n=n: publish(running, f"p{n}", EVENTS) for n in range(2)))
+        running.together(*(lambda n=n: running.publish(f"p{n}", EVENTS) for n in range(2)))
         running.engine.send(clients[0].handle, SSEEvent(stamped("end", 0)))
         running.wait(lambda: clients[0].count("end") == 1, "the last event")
         for client in clients:
@@ -99,7 +76,7 @@ def test_streams_that_come_and_go_while_events_flow() -> None:
         def flow() -> None:
             number = 0
             while not stop.is_set():
-                publish(running, f"run{number}", 1)
+                running.publish(f"run{number}", 1)
                 number += 1
 
         ended: list[Client] = []
@@ -225,7 +202,7 @@ def test_ending_the_engine_in_the_midst_of_it_all() -> None:
     with Running(pumps=2, log_events=64) as running:
         clients = [running.client(tcp=False) for _ in range(20)]
         for number in range(50):
-            publish(running, f"p{number}", 1)
+            running.publish(f"p{number}", 1)
         running.engine.shut_down()
         ours, theirs = socket.socketpair()
         with ours, theirs, pytest.raises(ConnectionClosed, match="the engine has ended"):

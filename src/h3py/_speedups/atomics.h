@@ -6,6 +6,7 @@
 #ifndef H3PY_ATOMICS_H
 #define H3PY_ATOMICS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 static inline int32_t atomic_add32(int32_t *at, int32_t n) {
@@ -53,7 +54,13 @@ static inline void counter_store32(uint32_t *at, uint32_t value) {
 static inline uint32_t counter_load32(const uint32_t *at) {
     return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
-/* A byte that one thread writes and others may look at. */
+/* A size, and a byte, that one thread writes and others may look at. */
+static inline void shown_store_size(size_t *at, size_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELAXED);
+}
+static inline size_t shown_load_size(const size_t *at) {
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
 static inline void shown_store8(uint8_t *at, uint8_t value) {
     __atomic_store_n(at, value, __ATOMIC_RELAXED);
 }

@@ -39,6 +39,8 @@ cdef extern from "atomics.h" nogil:
     void counter_store64(int64_t* at, int64_t value)
     void counter_store32(uint32_t* at, uint32_t value)
     uint32_t counter_load32(const uint32_t* at)
+    void shown_store_size(size_t* at, size_t value)
+    size_t shown_load_size(const size_t* at)
     void shown_store8(uint8_t* at, uint8_t value)
     uint8_t shown_load8(const uint8_t* at)
     void atomic_push(void** head, void* node)

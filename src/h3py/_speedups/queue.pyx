@@ -10,7 +10,8 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from h3py._speedups.block cimport (
-    Block, block_drop, block_iov, fault_plans, faults_use, h3py_malloc, h3py_send, iovec,
+    Block, block_drop, block_iov, counter_store32, fault_plans, faults_use, h3py_malloc, h3py_send,
+    iovec, shown_store_size,
 )
 
 faults_use(fault_plans())
@@ -52,16 +53,19 @@ cdef int queue_reserve(Queue* queue, uint32_t entries) noexcept nogil:
 
 
 cdef inline void _advance(Queue* queue) noexcept nogil:
-    queue.count -= 1
+    counter_store32(&queue.count, queue.count - 1)
     if queue.ring != NULL:
         queue.head = (queue.head + 1) & (queue.room - 1)
 
 
 cdef void queue_sent(Queue* queue, size_t sent) noexcept nogil:
-    """Account for ``sent`` bytes that left from the front; drops what was sent whole."""
+    """Account for ``sent`` bytes that left from the front; drops what was sent whole.
+
+    The one thing that a driven queue does without the GIL: others may look at its sizes.
+    """
     cdef Block* block
     cdef size_t left
-    queue.bytes -= sent
+    shown_store_size(&queue.bytes, queue.bytes - sent)
     sent += queue.offset
     while queue.count > 0:
         block = queue_entry(queue, 0)[0]

@@ -34,8 +34,8 @@ from h3py._speedups.queue cimport (
     queue_vectors,
 )
 from h3py._speedups.block cimport (
-    Block, FRAME_TAIL, block_borrow, block_drop, block_new, borrowed_waiting, frame_head_size,
-    frame_head_write, iovec, release_borrowed,
+    Block, FRAME_TAIL, block_borrow, block_drop, block_new, borrowed_waiting, counter_load32,
+    frame_head_size, frame_head_write, iovec, release_borrowed, shown_load_size,
 )
 from h3py._speedups.format cimport SSEEvent, event_size, event_write
 
@@ -81,14 +81,14 @@ cdef class WriteQueue:
 
     @chunked.setter
     def chunked(self, bint value):
-        if self.queue.count:
+        if self.busy or self.queue.count:
             raise ValueError("chunked cannot change while chunks are queued")
         self.queue.framed = value
 
     @property
     def queued_bytes(self) -> int:
-        """Unsent bytes, framing included."""
-        return self.queue.bytes
+        """Unsent bytes, framing included. From any thread."""
+        return shown_load_size(&self.queue.bytes)
 
     @property
     def max_queued_bytes(self) -> int:
@@ -96,8 +96,8 @@ cdef class WriteQueue:
         return self.max_bytes
 
     def __len__(self):
-        """How many blocks are queued."""
-        return self.queue.count
+        """How many blocks are queued. From any thread."""
+        return counter_load32(&self.queue.count)
 
     cdef int begin(self) except -1:
         if self.busy:

@@ -14,8 +14,10 @@ from collections import defaultdict
 from typing import Any
 
 from h3py._speedups.engine import Engine
+from h3py._speedups.format import SSEEvent
 from h3py._speedups.reporting import Report
 from h3py._speedups.write_queue import WriteQueue
+from h3py.errors import BackpressureDetected, BufferFull
 from tests.speedups.support.wire import Received, Wire
 from tests.support.wait import DEADLINE_S, Deadline, wait_until
 
@@ -63,6 +65,10 @@ class Client:
         if not data:
             self.eof = True
             return
+        self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        """Check what has come."""
         self.wire.feed(data)
         events = self.wire.events
         for event in events[self._checked :]:
@@ -162,6 +168,28 @@ class Running:
     def read(self, client: Client) -> None:
         """Let the reading thread read for it."""
         self._selector.register(client.connection, selectors.EVENT_READ, client)
+
+    def publish(self, maker: str, count: int, **targets: Any) -> None:
+        """Publish so many events, to everyone unless told otherwise, waiting for room."""
+        for number in range(count):
+            event = SSEEvent(stamped(maker, number))
+            while True:
+                try:
+                    self.engine.publish(event, **(targets or {"everyone": True}))
+                    break
+                except BackpressureDetected:
+                    self.engine.drain(1.0)
+
+    def send(self, client: Client, maker: str, count: int) -> None:
+        """Send so many events to one client, waiting for room in its queue."""
+        for number in range(count):
+            piece = SSEEvent(stamped(maker, number))
+            while True:
+                try:
+                    self.engine.send(client.handle, piece)
+                    break
+                except BufferFull:
+                    self.engine.drain(0.001)
 
     def kinds(self, handle: int) -> list[str]:
         return [report.kind for report in self.reported if report.handle == handle]
