@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from h3py import (
     H3,
+    BackpressureDetected,
     CloseReason,
     H3Event,
     MemoryBroker,
@@ -23,7 +24,7 @@ from h3py import (
     Subscription,
 )
 from h3py.testing import EventReader
-from tests.support.wait import wait_until
+from tests.support.wait import DEADLINE_S, pause, wait_until
 
 Serve = Callable[..., Any]
 
@@ -143,6 +144,15 @@ class Site:
                 what=f"{client} is connected",
             )
         return reader
+
+    def publish(self, channel: str, data: Any, **more: Any) -> int:
+        """Send to a channel, waiting where there is no room; how many streams it went to."""
+        while True:
+            assert self.manager.drain(DEADLINE_S)
+            try:
+                return self.manager.send_to_channel(channel, "to", data, **more)
+            except BackpressureDetected:
+                pause()
 
     def of(self, client: str) -> Any:
         """What the manager says of a client's stream."""
