@@ -8,6 +8,7 @@ until the test reads.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -27,7 +28,10 @@ from h3py import (
     ThreadConnection,
     TrioConnection,
 )
-from h3py.connection import wait_for
+from h3py._speedups.engine import Engine
+from h3py._speedups.write_queue import WriteQueue
+from h3py.connection import plain, wait_for
+from h3py.http import CONTINUE
 from h3py.testing import MemoryConnection, Pair, check_connection, memory_pair, socket_pair
 from h3py.testing.conformance import CHECKS, HEAD
 from tests.support.wait import DEADLINE_S, wait_until
@@ -243,3 +247,37 @@ def test_an_event_is_taken_whole_or_not_at_all(pair: Pair) -> None:
     with pytest.raises(BufferFull):
         connection.send_event(SSEEvent("x" * room))
     assert connection.queued_bytes == queued
+
+
+@pytest.mark.parametrize("how", ["driven", "parked"])
+def test_a_stream_begins_behind_what_is_queued_already(how: str) -> None:
+    """A client that reads nothing was told "100 Continue" first, whoever sends it in the end."""
+    ours, theirs = socket.socketpair()
+    filled = 0
+    with ours, theirs, contextlib.ExitStack() as stack:
+        wire = plain(ours)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                filled += ours.send(b"." * 4096)
+        queue = WriteQueue()
+        queue.append_end(CONTINUE)
+        assert not wire.send(queue)
+        connection = ThreadConnection(wire, queue)
+        connection.begin_stream(HEAD, chunked=True, send=how == "driven")
+        if how == "driven":
+            assert not connection.send_event(SSEEvent("first"))
+        else:
+            engine = Engine()
+            stack.callback(engine.shut_down)
+            engine.start()
+            handle = engine.adopt(wire.fd, None, queue, chunked=True)
+            wire.detach()
+            engine.send(handle, SSEEvent("first"))
+        theirs.settimeout(DEADLINE_S)
+        received = b""
+        whole = b"." * filled + CONTINUE + HEAD + b"d\r\ndata: first\n\n\r\n"
+        while len(received) < len(whole):
+            received += theirs.recv(65536)
+            if how == "driven":
+                connection.flush()
+        assert received == whole

@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from h3py import ConfigError, Limits, ServeOptions
+from h3py import ConfigError, Limits, ServeOptions, SSEEvent
 from h3py.options import BACKENDS
 
 
@@ -55,6 +55,10 @@ DEFAULTS = {
     "linger_s": 2.0,
     "cleanup_timeout_s": 5.0,
     "drain_timeout_s": 10.0,
+    "drain_window_s": 0.0,
+    "farewell": None,
+    "farewell_retry_ms": None,
+    "max_streams_per_address": None,
     "retry_ms": 3000,
 }
 
@@ -74,7 +78,10 @@ COUNTS = (
     "max_queue_bytes", "max_event_bytes", "heartbeat_misses", "pumps", "max_memory_bytes",
     "log_events", "log_bytes", "retry_after_s", "max_discard_bytes",
 )  # fmt: skip
-COUNTS_OR_NONE = ("max_connections", "max_streams", "notsent_lowat_bytes", "retry_ms")
+COUNTS_OR_NONE = (
+    "max_connections", "max_streams", "max_streams_per_address", "notsent_lowat_bytes",
+    "retry_ms", "farewell_retry_ms",
+)  # fmt: skip
 SECONDS = (
     "header_timeout_s", "body_timeout_s", "keep_alive_timeout_s", "write_timeout_s",
     "worker_wait_s", "slow_write_s", "linger_s", "cleanup_timeout_s", "log_age_s",
@@ -129,6 +136,13 @@ def test_limits_of_a_request(name: str) -> None:
         ({"private_key": "x"}, "private_key needs certificate"),
         ({"half_close": "maybe"}, "half_close must be 'close' or 'allow'"),
         ({"limits": {"body_bytes": 1}}, "limits must be a Limits, not dict"),
+        ({"drain_window_s": 10.0}, r"drain_window_s must be below drain_timeout_s \(10\), not 10"),
+        ({"drain_window_s": 1.0, "drain_timeout_s": 0.5}, "drain_window_s must be below"),
+        ({"drain_window_s": -1.0}, "drain_window_s must be 0 or more"),
+        ({"drain_window_s": "1"}, "drain_window_s must be a number"),
+        ({"farewell": "bye"}, "farewell must be an SSEEvent, not str"),
+        ({"farewell": SSEEvent("bye", retry=1)}, "farewell has a retry of its own"),
+        ({"farewell": SSEEvent("x" * 200), "max_event_bytes": 100}, "farewell is larger than"),
     ],
 )
 def test_what_does_not_go_together(options: dict[str, object], told: str) -> None:
@@ -136,6 +150,14 @@ def test_what_does_not_go_together(options: dict[str, object], told: str) -> Non
         ServeOptions(**options)  # type: ignore[arg-type]
     assert isinstance(error.value, ValueError)
     assert "\n" not in str(error.value)
+
+
+def test_a_window_that_leaves_time_to_end_and_a_farewell() -> None:
+    options = ServeOptions(
+        drain_window_s=9.9, farewell=SSEEvent("bye", event="server"), max_event_bytes=26
+    )
+    assert options.drain_window_s == 9.9
+    assert ServeOptions(drain_window_s=0.0, drain_timeout_s=0.0).drain_timeout_s == 0.0
 
 
 def test_options_are_built_from_an_object_and_keywords() -> None:

@@ -99,6 +99,9 @@ class BaseConnection:
         """
         if self.state is not ConnectionState.INIT:
             raise ConnectionClosed(f"a stream cannot begin on a connection that is {self._is()}")
+        if self.queue.queued_bytes:
+            # An interim response that the peer has not taken yet: it goes before.
+            head = self.queue.take(self.queue.queued_bytes) + head
         self.queue.chunked = chunked
         self.chunked = chunked
         self.state = ConnectionState.STREAMING

@@ -20,9 +20,9 @@ from h3py import (
     ServeOptions,
     ThreadConnection,
 )
-from h3py.backends.liveness import is_dead, look_after
+from h3py.backends.liveness import SLOW_LINES_PER_S, SlowLog, is_dead, look_after
 from h3py.sse.stream import Stream
-from h3py.testing import SoloStream, socket_pair
+from h3py.testing import ManualClock, SoloStream, socket_pair
 from tests.support.wait import DEADLINE_S, wait_until
 
 
@@ -227,6 +227,32 @@ def test_who_answers_is_not_dead() -> None:
     left, right = socket.socketpair()
     with left, right:
         assert not is_dead(left, 0.0)
+
+
+def test_slow_clients_are_all_counted_and_not_all_named(
+    solo: SoloStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of the first ones has its line; of the rest one line tells, when the second is over."""
+    clock = ManualClock()
+    log = SlowLog(clock)
+    for _ in range(SLOW_LINES_PER_S):
+        log.note(solo.stream)
+    assert len(caplog.records) == SLOW_LINES_PER_S
+    log.note(solo.stream)
+    clock.advance(0.9)
+    log.note(solo.stream)
+    log.look()
+    assert len(caplog.records) == SLOW_LINES_PER_S
+    assert log.episodes == SLOW_LINES_PER_S + 2
+    clock.advance(0.1)
+    log.look()
+    log.look()
+    (told,) = caplog.records[SLOW_LINES_PER_S:]
+    assert told.getMessage() == "slow clients: 2 more in that second"
+    assert told.left_out == 2
+    log.note(solo.stream)
+    assert "slow client: " in caplog.records[-1].getMessage()
+    assert len(caplog.records) == SLOW_LINES_PER_S + 2
 
 
 def raw_of(solo: SoloStream) -> bytes:

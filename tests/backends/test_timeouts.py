@@ -12,6 +12,8 @@ import termios
 import threading
 
 from h3py import H3, H3Event
+from h3py.backends.conversation import Conversation
+from h3py.http import Request
 from h3py.testing import ManualClock
 from tests.backends.ways import FLAVOURS, Serve
 from tests.support.client import Client
@@ -99,6 +101,45 @@ def test_a_streamed_body_that_takes_too_long(serve_app: Serve, flavour: str) -> 
         clock.advance(40.0)
         assert client.read_reply().status == 408
         client.expect_eof()
+
+
+def test_a_thread_that_reads_a_body_is_not_interfered_with(serve_app: Serve) -> None:
+    """Its time runs out while it feeds the parser: nobody else touches the parser meanwhile."""
+    app = H3()
+    clock = ManualClock()
+    errors: list[object] = []
+
+    @app.post("/", stream_body=True)
+    def total(event: H3Event) -> str:
+        return str(sum(len(piece) for piece in event.body_stream))
+
+    class Parser:
+        """Lets the time run out in the middle of a ``feed``."""
+
+        def __init__(self, conversation: Conversation) -> None:
+            self.conversation = conversation
+            self.parser = conversation.parser
+
+        def feed(self, data: bytes) -> list[Request]:
+            if data == b"later":
+                clock.advance(100.0)
+                wait_until(lambda: self.conversation.expired, what="the sweep finds it late")
+                errors.append(self.parser.error)
+            return self.parser.feed(data)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.parser, name)
+
+    server = serve_app(app, clock=clock, body_timeout_s=100.0)
+    with Client(server.addresses[0]) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        wait_until(lambda: [c for c in server.conversations if c.deadline == clock() + 100.0])
+        (conversation,) = server.conversations
+        conversation.parser = Parser(conversation)  # type: ignore[assignment]  # stands between
+        client.send(b"later")
+        assert client.read_reply().text == "10", "it came in time, if only just"
+        client.expect_closed()
+    assert errors == [None]
 
 
 def test_silence_between_requests(serve_app: Serve) -> None:
