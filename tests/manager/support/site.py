@@ -186,3 +186,22 @@ def numbers(events: Iterable[ReceivedEvent]) -> list[int]:
 
 def told_reasons(site: Site) -> list[CloseReason]:
     return [told[2] for told in site.told if told[0] == "disconnect"]
+
+
+def id_of(like: str, sequence: int) -> str:
+    """The id with this sequence, of the same epoch as another one."""
+    return f"{like[:12]}-{sequence:012x}"
+
+
+def ended(site: Site, reader: EventReader) -> None:
+    """Leave, and wait until the manager knows."""
+    before = site.manager.stats()["connections"]
+    reader.close()
+    wait_until(lambda: site.manager.stats()["connections"] == before - 1)
+
+
+def check_reset(event: ReceivedEvent, head: str) -> None:
+    """Design 11: an event of its own name, JSON data, the id of the head."""
+    assert event.type == "h3py:reset"
+    assert json.loads(event.data) == {"reason": "evicted", "missed": None, "head": head}
+    assert event.last_event_id == head
