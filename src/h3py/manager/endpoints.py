@@ -93,7 +93,7 @@ class Endpoints:
                 expires_at=principal.expires_at,
             )
         except SSEError as error:
-            raise as_answer(error, self._manager.options.retry_after_s) from error
+            raise as_answer(error, self._manager.options.retry_after_s) from None
         if self._hello:
             self._greet(subscription, event)
         return subscription

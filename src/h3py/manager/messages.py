@@ -150,7 +150,7 @@ def publish(manager: Publisher, message: Message) -> int:
             return manager.send_to_users(names, event, data, **more)
         return manager.send_to_channels(names, event, data, **more)
     except SSEError as error:
-        raise as_answer(error, manager.options.retry_after_s) from error
+        raise as_answer(error, manager.options.retry_after_s) from None
     except (ValueError, TypeError, RecursionError) as error:
         raise HTTPError(400, f"the event cannot be sent: {error}") from error
 

@@ -124,10 +124,12 @@ def keys_of(secret: Secrets) -> tuple[bytes, ...]:
     Raises:
         ConfigError: There is none, or one is empty or no text or bytes. It does not show them.
     """
-    several = (secret,) if isinstance(secret, str | bytes) else tuple(secret)
+    several: Sequence[object] = (secret,) if isinstance(secret, str | bytes) else secret
+    if not isinstance(several, Sequence):
+        raise ConfigError(f"a secret is a str or bytes, not {type(several).__name__}")
     keys = []
     for one in several:
-        key: object = one.encode() if isinstance(one, str) else one
+        key = one.encode() if isinstance(one, str) else one
         if not isinstance(key, bytes):
             raise ConfigError(f"a secret is a str or bytes, not {type(key).__name__}")
         if not key:

@@ -1,0 +1,446 @@
+"""POST message: what is sent, what is refused and how that is named, and nothing forged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from h3py import (
+    BackpressureDetected,
+    BrokerError,
+    EventTooLarge,
+    HTTPError,
+    ManagerClosed,
+    MemoryBroker,
+    SSEError,
+    WriterBusy,
+)
+from h3py.app.middleware import CORS
+from h3py.manager.messages import MAX_TARGETS, as_answer, check_text
+from tests.manager.support.mounted import Mounted, mounting, only
+from tests.support.client import Reply
+
+Make = Callable[..., Mounted]
+ORIGIN = "https://example.org"
+
+
+@pytest.fixture
+def make(serve_app: Callable[..., Any]) -> Iterator[Make]:
+    yield from mounting(serve_app)
+
+
+@pytest.fixture
+def mounted(make: Make) -> Mounted:
+    return make()
+
+
+def sent(reply: Reply) -> int:
+    assert reply.status == 200, reply
+    assert reply.head["content-type"] == "application/json"
+    found = json.loads(reply.body)
+    assert found.keys() == {"sent"}
+    return int(found["sent"])
+
+
+# What is sent.
+
+
+def test_each_target(mounted: Mounted) -> None:
+    ann = mounted.stream("ann", channels="news")
+    bob = mounted.stream("bob", channels="news,room:1")
+    eve = mounted.stream("eve")
+    message = mounted.message
+    assert sent(message(target="channel", target_id="news", event="1")) == 2
+    assert sent(message(target="channel", target_id=["news", "room:1"], event="2")) == 2
+    assert sent(message(target="user", target_id="eve", event="3")) == 1
+    assert sent(message(target="user", target_id=["eve", "ann", "eve"], event="4")) == 2
+    assert sent(message(target="client", target_id=bob.hello["client_id"], event="5")) == 1
+    assert sent(message(target="client", target_id="nobody", event="x")) == 0
+    assert sent(message(target="user", target_id="nobody", event="x")) == 0
+    assert sent(message(target="channel", target_id=["empty"], event="x")) == 0
+    assert sent(message(target="broadcast", event="6")) == 3
+    assert [event.type for event in ann.read_events(4)] == ["1", "2", "4", "6"]
+    assert [event.type for event in bob.read_events(4)] == ["1", "2", "5", "6"]
+    assert [event.type for event in eve.read_events(3)] == ["3", "4", "6"]
+
+
+@pytest.mark.parametrize(
+    ("data", "arrives"),
+    [
+        (None, ""),
+        ("", ""),
+        ("text", "text"),
+        ("two\nlines", "two\nlines"),
+        ("a\r\nb\rc", "a\nb\nc"),
+        ("event: x\n\nid: 7", "event: x\n\nid: 7"),
+        ("\u2028 🎉 \0", "\u2028 🎉 \0"),
+        (7, "7"),
+        (True, "true"),
+        (0.5, "0.5"),
+        (12345678901234567890123, "12345678901234567890123"),
+        ([], "[]"),
+        ({"a": ["b\n\nid: 7", None]}, '{"a":["b\\n\\nid: 7",null]}'),
+    ],
+)
+def test_data(data: object, arrives: str, mounted: Mounted) -> None:
+    stream = mounted.stream()
+    assert sent(mounted.message(target="broadcast", event="x", data=data)) == 1
+    assert only([stream.read_event()]) == [("x", arrives)]
+
+
+def test_data_is_null_where_there_is_none(mounted: Mounted) -> None:
+    stream = mounted.stream()
+    mounted.message(target="broadcast", event="x")
+    assert only([stream.read_event()]) == [("x", "")]
+
+
+def test_metadata_is_what_subscribers_look_at(mounted: Mounted) -> None:
+    app_stream = mounted.stream()
+    seen: list[dict[str, Any]] = []
+    publish = mounted.manager._publish
+
+    def watch(*args: Any, **more: Any) -> int:
+        seen.append({"metadata": args[4], "key": args[3]})
+        return publish(*args, **more)
+
+    mounted.manager._publish = watch  # type: ignore[method-assign]  # looked at, not replaced
+    metadata = {"level": 3, "urgent": True, "area": "north\r\nid: 7", "share": 0.5}
+    assert sent(mounted.message(target="broadcast", event="x", metadata=metadata, key="k")) == 1
+    assert seen == [{"metadata": metadata, "key": "k"}]
+    assert only([app_stream.read_event()]) == [("x", "")]
+    assert b"north" not in app_stream.raw, "metadata does not leave"
+
+
+# Who may.
+
+
+def test_who_may_publish_to_what(mounted: Mounted) -> None:
+    stream = mounted.stream("bob", channels="room:1")
+
+    def status(who: str, target: str, target_id: Any = None) -> int:
+        fields = {"target": target, "event": "x"}
+        return mounted.message(
+            who, **fields, **({} if target_id is None else {"target_id": target_id})
+        ).status
+
+    assert status("bob", "channel", "room:1") == 200
+    assert status("bob", "channel", ["room:1", "room:2"]) == 200
+    assert stream.read_event().type == "x"
+    assert status("bob", "channel", "news") == 403, "to follow it is not to publish to it"
+    assert status("bob", "channel", ["room:1", "news"]) == 403
+    assert status("bob", "user", "bob") == 403
+    assert status("bob", "client", stream.hello["client_id"]) == 403
+    assert status("bob", "broadcast") == 403
+    for who in ("eve", "guest"):
+        assert status(who, "channel", "news") == 403
+        assert status(who, "broadcast") == 403
+    mounted.manager.broadcast("end")
+    assert [event.type for event in stream.read_events(2)] == ["x", "end"]
+
+
+def test_a_refusal_names_what_was_refused(mounted: Mounted) -> None:
+    reply = mounted.message("bob", target="channel", target_id=["room:1", "ne<ws"], event="x")
+    assert (reply.status, reply.text) == (
+        403,
+        "you may not publish to this: channel 'ne<ws'",
+    )
+    reply = mounted.message("bob", target="broadcast", event="x")
+    assert (reply.status, reply.text) == (403, "you may not publish to this: broadcast")
+
+
+def test_without_the_permission_a_body_is_not_even_read(mounted: Mounted) -> None:
+    assert mounted.post("/message", b"nonsense", "eve").status == 403
+    assert mounted.post("/message", b"nonsense", "nobody").status == 401
+
+
+# What is no message.
+
+
+GOOD = {"target": "channel", "target_id": "news", "event": "x"}
+CONTROLS = ["a\r\nid: 7", "a\nb", "a\rb", "a\0b", "\x1b[2J", "\x7f", "\x85", "\t"]
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"target": "all"}, "$.target"),
+    ({"target": 7}, "$.target"),
+    ({"target": None}, "$.target"),
+    ({"event": 7}, "$.event"),
+    ({"event": None}, "$.event"),
+    ({"event": ""}, "$.event"),
+    ({"event": "x" * 129}, "$.event"),
+    ({"event": "h3py:reset"}, "$.event"),
+    ({"event": "h3py:"}, "$.event"),
+    ({"target_id": 7}, "$.target_id"),
+    ({"target_id": None}, "$.target_id"),
+    ({"target_id": ""}, "$.target_id"),
+    ({"target_id": "x" * 129}, "$.target_id"),
+    ({"target_id": "é" * 65}, "$.target_id"),
+    ({"target_id": []}, "$.target_id"),
+    ({"target_id": ["a", 7]}, "$.target_id[1]"),
+    ({"target_id": ["a", ""]}, "$.target_id[1]"),
+    ({"target_id": ["a", "b", "x" * 129]}, "$.target_id[2]"),
+    ({"target_id": [["a"]]}, "$.target_id[0]"),
+    ({"target": "client", "target_id": ["a"]}, "$.target_id"),
+    ({"target": "broadcast"}, "$.target_id"),
+    ({"key": 7}, "$.key"),
+    ({"key": ""}, "$.key"),
+    ({"key": "x" * 129}, "$.key"),
+    ({"metadata": [1]}, "$.metadata"),
+    ({"metadata": "x"}, "$.metadata"),
+    ({"metadata": {"a": None}}, "$.metadata[...]"),
+    ({"metadata": {"a": {"b": 1}}}, "$.metadata[...]"),
+    ({"metadata": {"": 1}}, "$.metadata"),
+    ({"metadata": {"\0where:0": "1"}}, "$.metadata"),
+    ({"metadata": {"x" * 129: 1}}, "$.metadata"),
+    ({"id": "7"}, "`id`"),
+    ({"user_id": "eve"}, "`user_id`"),
+    *(({"event": text}, "$.event") for text in CONTROLS),
+    *(({"target_id": text}, "$.target_id") for text in CONTROLS),
+    *(({"target_id": ["a", text]}, "$.target_id[1]") for text in CONTROLS),
+    *(({"key": text}, "$.key") for text in CONTROLS),
+    *(({"metadata": {text: 1}}, "$.metadata") for text in CONTROLS),
+]
+
+
+@pytest.mark.parametrize(("change", "named"), WRONG)
+def test_what_is_wrong_is_named(change: dict[str, Any], named: str, mounted: Mounted) -> None:
+    stream = mounted.stream(channels="news")
+    reply = mounted.message(**{**GOOD, **change})
+    assert reply.status == 400
+    assert named in reply.text
+    assert "\n" not in reply.text
+    assert "\r" not in reply.text
+    mounted.manager.broadcast("end")
+    assert stream.read_event().type == "end", "nothing was sent"
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"", "truncated"),
+        (b"{", "truncated"),
+        (b"null", "object"),
+        (b"[]", "object"),
+        (b'"x"', "object"),
+        (b"{}", "`target`"),
+        (b'{"target": "broadcast"}', "`event`"),
+        (b'{"target": "user", "event": "x"}', "$.target_id"),
+        (b"\xef\xbb\xbf{}", "malformed"),
+        (b'{"target": "broadcast", "event": "\xff"}', "utf-8"),
+        (b'{"target": "broadcast", "event": "\\ud800"}', "400"),
+        (b'{"target": "broadcast", "event": "x", "data": 1e999}', "out of range"),
+        (b'{"target": "broadcast", "event": "x", "data": NaN}', "malformed"),
+        (b'{"target": "broadcast", "event": "x"} {}', "trailing"),
+        (b'{"target": "broadcast", "event": "x", "data": ' + b"[" * 60_000, "too deeply"),
+        (b"a=1&b=2", "malformed"),
+    ],
+)
+def test_what_is_no_json(body: bytes, named: str, mounted: Mounted) -> None:
+    reply = mounted.post("/message", body)
+    assert reply.status == 400
+    assert named in reply.text or named == "400"
+
+
+def test_deep_data_is_sent_or_refused(mounted: Mounted) -> None:
+    """Wherever the limit of nesting lies, it is no failure of the server's."""
+    stream = mounted.stream()
+    went = 0
+    for depth in (10, 400, 800, 900, 950, 970, 980, 985, 990, 995, 1000, 2000):
+        nested = b"[" * depth + b"]" * depth
+        reply = mounted.post(
+            "/message", b'{"target": "broadcast", "event": "x", "data": %s}' % nested
+        )
+        assert reply.status in (200, 400)
+        went += reply.status == 200
+    assert went >= 2
+    stream.read_events(went)
+
+
+# Limits.
+
+
+def test_the_number_of_targets(mounted: Mounted) -> None:
+    names = [str(number) for number in range(MAX_TARGETS + 1)]
+    for target in ("user", "channel"):
+        assert sent(mounted.message(target=target, target_id=names[:-1], event="x")) == 0
+        reply = mounted.message(target=target, target_id=names, event="x")
+        assert (reply.status, reply.text) == (400, "$.target_id: 1 to 100 names, not 101")
+
+
+def test_the_length_of_names(mounted: Mounted) -> None:
+    for name in ("x" * 128, "é" * 64):
+        stream = mounted.stream(channels=name)
+        fields = {"target_id": name, "event": name, "key": name, "metadata": {name: name * 2}}
+        assert sent(mounted.message(target="channel", **fields)) == 1
+        assert stream.read_event().type == name
+
+
+def test_the_size_of_a_message(make: Make) -> None:
+    body = b'{"target": "broadcast", "event": "x"}'
+    default = make()
+    assert default.post("/message", body.ljust(65536)).status == 200
+    assert default.post("/message", body.ljust(65537)).status == 413
+    narrow = make(mount={"max_message_bytes": 100})
+    assert narrow.post("/message", body.ljust(100)).status == 200
+    reply = narrow.post("/message", body.ljust(101))
+    assert (reply.status, reply.text) == (413, "the body is over 100 bytes")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        "application/json ;charset=utf-8",
+    ],
+)
+def test_json_is_taken(kind: str, mounted: Mounted) -> None:
+    body = b'{"target": "broadcast", "event": "x"}'
+    assert mounted.post("/message", body, fields=[("Content-Type", kind)]).status == 200
+
+
+# What a form can send without asking first, and what only looks like JSON.
+OTHER_KINDS = [
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+    "text/plain; charset=application/json",
+    "text/plain, application/json",
+    "application/jsonp",
+    "application/json, text/plain",
+    "application/ld+json",
+    "text/json",
+    "",
+]
+
+
+@pytest.mark.parametrize("path", ["/message", "/ping"])
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_other_types_are_not(kind: str, path: str, mounted: Mounted) -> None:
+    stream = mounted.stream()
+    body = b'{"target": "broadcast", "event": "x"}'
+    for fields in ([("Content-Type", kind)], [("Content-Type", kind)] * 2):
+        reply = mounted.post(path, body, fields=fields)
+        assert (reply.status, reply.head["accept"]) == (415, "application/json")
+    mounted.manager.broadcast("end")
+    assert stream.read_event().type == "end"
+
+
+def test_no_type_and_two_types_are_not(mounted: Mounted) -> None:
+    body = b'{"target": "broadcast", "event": "x"}'
+    json_type = ("Content-Type", "application/json")
+    assert mounted.post("/message", body, fields=[]).status == 415
+    assert mounted.post("/message", body, fields=[json_type, json_type]).status == 415
+    encoded = mounted.post("/message", body, fields=[json_type, ("Content-Encoding", "gzip")])
+    assert (encoded.status, encoded.head["accept-encoding"]) == (415, "identity")
+    identity = mounted.post("/message", body, fields=[json_type, ("Content-Encoding", "identity")])
+    assert identity.status == 200
+
+
+# Other origins.
+
+
+def foreign(*, site: bool = True) -> list[tuple[str, str]]:
+    fields = [("Content-Type", "application/json"), ("Origin", ORIGIN), ("Cookie", "session=1")]
+    return [*fields, ("Sec-Fetch-Site", "cross-site")] if site else fields
+
+
+@pytest.mark.parametrize("site", [True, False])
+def test_a_page_of_another_origin_cannot_post(site: bool, make: Make) -> None:
+    """Even if a browser could be talked into sending JSON without a preflight."""
+    body = b'{"target": "broadcast", "event": "x"}'
+    for cors in (None, CORS(origins=["https://friend.example"], credentials=True), CORS()):
+        mounted = make(mount={"cors": cors})
+        reply = mounted.post("/message", body, fields=foreign(site=site))
+        assert reply.status == 403
+        assert reply.head.get("access-control-allow-credentials") is None
+
+
+def test_one_that_cors_allows_can(make: Make) -> None:
+    body = b'{"target": "broadcast", "event": "x"}'
+    mounted = make(mount={"cors": CORS(origins=[ORIGIN], credentials=True)})
+    reply = mounted.post("/message", body, fields=foreign())
+    assert (reply.status, reply.head["access-control-allow-origin"]) == (200, ORIGIN)
+    assert reply.head["access-control-allow-credentials"] == "true"
+
+
+# What the manager says.
+
+
+ERRORS: list[tuple[SSEError, int, str | None]] = [
+    (BackpressureDetected("inner words"), 503, "9"),
+    (ManagerClosed("inner words"), 503, "9"),
+    (BrokerError("inner words"), 503, "9"),
+    (EventTooLarge("inner words"), 413, None),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "retry_after"), ERRORS)
+def test_what_the_manager_raises(
+    error: SSEError,
+    status: int,
+    retry_after: str | None,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mounted = make(retry_after_s=9)
+
+    def refuse(*args: Any, **more: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(mounted.manager, "_publish", refuse)
+    reply = mounted.message(target="broadcast", event="x")
+    assert (reply.status, reply.head.get("retry-after")) == (status, retry_after)
+    assert "inner words" not in reply.text
+
+
+def test_what_is_no_answer_stays_an_error() -> None:
+    error = WriterBusy("x")
+    assert as_answer(error, 5) is error
+
+
+def test_a_closed_manager_is_not_there(make: Make) -> None:
+    mounted = make()
+    assert sent(mounted.message(target="broadcast", event="x")) == 0
+    mounted.manager.close()
+    reply = mounted.message(target="broadcast", event="x")
+    assert (reply.status, reply.head["retry-after"]) == (503, "5")
+
+
+def test_an_event_too_large_for_the_manager(make: Make) -> None:
+    mounted = make(broker=MemoryBroker(max_bytes=4096), max_memory_bytes=64 * 1024)
+    reply = mounted.message(target="broadcast", event="x", data="x" * 40_000)
+    assert reply.status == 413
+    assert mounted.message(target="broadcast", event="x", data="x").status == 200
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "ä", "🎉", "a b", " ", "a:b", '"', "\\", "</script>", "\u2028", "\u202e", "\ufeff"],
+)
+def test_names(name: str) -> None:
+    check_text("x", name, 128)
+
+
+@pytest.mark.parametrize("name", ["", "\0", "\n", "\x1f", "\x7f", "\x80", "\x9f", "\ud800"])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(HTTPError, match="400 x: must"):
+        check_text("x", name, 128)
+
+
+def test_no_line_is_forged(mounted: Mounted) -> None:
+    """A whole message through every field at once, byte for byte."""
+    stream = mounted.stream(channels="news")
+    hello = len(stream.raw)
+    evil = "x\nid: 7\nevent: h3py:reset\r\ndata: y\rretry: 0\n\n"
+    fields = {"data": {evil: evil}, "metadata": {"a": evil}}
+    assert sent(mounted.message(target="channel", target_id="news", event="e", **fields)) == 1
+    (event,) = stream.read_events(1)
+    assert (event.type, json.loads(event.data)) == ("e", {evil: evil})
+    lines = stream.raw[hello:].split(b"\n")
+    assert [line.partition(b":")[0] for line in lines] == [b"id", b"event", b"data", b"", b""]
