@@ -10,14 +10,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from h3py import H3, H3Event, HTTPError, Principal, Response, SSEManager
-from tests.support.process import ROOT
 from tests.support.wait import DEADLINE_S, SCALE, wait_until
-
-SCRIPT: Path = ROOT / "src" / "h3py" / "manager" / "static" / "client.js"
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Client</title>
 <link rel="icon" href="data:,">

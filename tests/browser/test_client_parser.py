@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.browser.client_site import SCRIPT
+from h3py.manager.endpoints import SCRIPT
 from tests.speedups import reference, strategies, test_parse
 
 pytestmark = pytest.mark.browser
@@ -122,7 +122,9 @@ def test_they_are_most_of_its_tests() -> None:
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(strategies.chunked(), strategies.ids), min_size=20, max_size=40))
 def test_any_stream_in_any_cuts(parse: Parse, streams: list[tuple[list[bytes], str]]) -> None:
-    expected = [as_in_a_browser(reference.parse(b"".join(chunks), last)) for chunks, last in streams]
+    expected = [
+        as_in_a_browser(reference.parse(b"".join(chunks), last)) for chunks, last in streams
+    ]
     assert parse(streams) == expected
 
 
