@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.demo_kit import show_something, start_demo, url_of, wait_for_log
 from tests.support.process import Program
 from tests.support.wait import DEADLINE_S, SCALE
 
@@ -62,16 +63,8 @@ TOO_FAINT = """() => {
 
 @pytest.fixture
 def demo(backend: str) -> Iterator[Program]:
-    with start_demo(backend, 0) as program:
+    with start_demo(backend) as program:
         yield program
-
-
-def start_demo(backend: str, port: int) -> Program:
-    return Program.python("-m", "h3py", "demo", "--backend", backend, "--port", str(port))
-
-
-def url_of(demo: Program) -> str:
-    return demo.wait_for_line(r"^Serving on (http://\S+) ")[1]
 
 
 @pytest.fixture
@@ -98,16 +91,6 @@ def wait_for_state(page: Any, name: str, states: str) -> None:
 
 def press(page: Any, name: str, what: str) -> None:
     card(page, name).locator(f"[data-do={what}]").click()
-
-
-def wait_for_log(page: Any, pattern: str) -> str:
-    """The first line of the page's log that has ``pattern``."""
-    found = page.wait_for_function(
-        "pattern => [...log.children].map((line) => line.textContent)"
-        ".find((text) => new RegExp(pattern).test(text))",
-        arg=pattern,
-    )
-    return found.json_value()
 
 
 def counts_up_to(page: Any, more: int) -> list[int]:
@@ -161,13 +144,28 @@ def test_an_answer_goes_on_in_the_middle_of_a_sentence(opened: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["text", "clock"])
-def test_other_ways_to_stream_come_back_too(opened: Any, name: str) -> None:
-    press(opened, name, "drop")
-    wait_for_log(opened, f"{name}.*dropped")
-    wait_for_log(opened, f"{name}.*(back after|connected).*")
-    wait_for_state(opened, name, "open")
-    assert card(opened, name).locator(".opened").text_content() == "2 times"
+def test_a_callback_comes_back_too(opened: Any) -> None:
+    press(opened, "text", "drop")
+    wait_for_log(opened, "text.*dropped")
+    wait_for_log(opened, "text.*(back after|connected).*")
+    wait_for_state(opened, "text", "open")
+    assert card(opened, "text").locator(".opened").text_content() == "2 times"
+
+
+def test_the_clock_comes_back_with_the_shared_connection(opened: Any) -> None:
+    press(opened, "clock", "drop")
+    wait_for_log(opened, "shared.*cut")
+    wait_for_log(opened, r"shared.*back after event \d")
+    wait_for_state(opened, "clock", "open")
+    assert card(opened, "clock").locator(".opened").text_content() == "2 times"
+
+
+def test_the_clock_can_be_left_and_joined(opened: Any) -> None:
+    press(opened, "clock", "stop")
+    wait_for_state(opened, "clock", "stopped")
+    press(opened, "clock", "start")
+    wait_for_state(opened, "clock", "open")
+    opened.wait_for_function("() => audience.textContent.includes('1 stream,')")
 
 
 def test_stop_and_start(opened: Any) -> None:
@@ -197,15 +195,6 @@ def test_a_hidden_tab_lets_go_and_goes_on_where_it_was(opened: Any) -> None:
     assert counts == list(range(counts[0], counts[0] + len(counts)))
 
 
-def test_two_windows_hear_the_same_clock(opened: Any, context: Any, demo: Program) -> None:
-    other = context.new_page()
-    other.goto(url_of(demo))
-    for window in (opened, other):
-        window.wait_for_function("() => audience.textContent.includes('2 streams')")
-    other.close()
-    opened.wait_for_function("() => audience.textContent.includes('1 stream,')")
-
-
 def test_the_wire_is_shown(opened: Any) -> None:
     counter = card(opened, "counter")
     counter.locator(".wire summary").click()
@@ -216,7 +205,7 @@ def test_the_wire_is_shown(opened: Any) -> None:
 
 
 def test_the_streams_survive_the_servers_death(backend: str, page: Any, errors: list[str]) -> None:
-    with start_demo(backend, 0) as first:
+    with start_demo(backend) as first:
         url = url_of(first)
         page.goto(url)
         page.evaluate(KEEP_COUNTS)
@@ -244,6 +233,7 @@ def test_it_fits_and_can_be_read(demo: Program, context: Any, scheme: str) -> No
     page.evaluate(KEEP_COUNTS)
     counts_up_to(page, 2)
     page.wait_for_function("() => greeting.textContent !== ''")
+    show_something(page)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -260,11 +250,20 @@ def test_controls_have_names_and_what_changes_is_announced(opened: Any) -> None:
             label = button.get_attribute("aria-label")
             assert re.fullmatch(rf"(Start|Ask|Stop|Reconnect) {name.capitalize()}", label)
     assert page.get_by_role("combobox", name="Ask").count() == 1
-    assert page.get_by_role("log").count() == 1
+    assert page.get_by_role("log").count() == 3
+    unnamed = [
+        box.get_attribute("id")
+        for box in page.locator("input, select").all()
+        if not page.evaluate(
+            "id => document.getElementById(id).labels.length", box.get_attribute("id") or "name"
+        )
+        and not box.get_attribute("aria-label")
+    ]
+    assert unnamed == []
     assert page.locator("#answer").get_attribute("aria-live") == "polite"
     assert page.locator("html").get_attribute("lang") == "en"
-    levels = page.evaluate("[...document.querySelectorAll('h1, h2')].map((h) => h.tagName)")
-    assert levels == ["H1"] + ["H2"] * 6
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3')].map((h) => h.tagName)")
+    assert levels == ["H1"] + ["H2"] + ["H3"] * 4 + ["H2"] + ["H3"] * 6
 
 
 def test_nothing_comes_from_elsewhere(demo: Program, page: Any) -> None:

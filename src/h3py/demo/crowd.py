@@ -74,12 +74,14 @@ class Crowd:
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
         self._live: Live | None = None
+        self._stopping = False
 
     def serve_at(self, addresses: list[Any]) -> None:
         """The server listens now; where that is everywhere, the helper comes by loopback."""
         for address in addresses:
             if isinstance(address, tuple):
-                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
+                host = str(address[0])
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
                 self.address = (host, address[1])
                 return
 
@@ -117,20 +119,28 @@ class Crowd:
         def crowd(event: H3Event) -> dict[str, Any]:
             return self.state
 
-        app.on_stop(self.stop)
+        @app.on_start
+        def begin() -> None:
+            self._stopping = False
+
+        @app.on_stop
+        def end() -> None:
+            self._stopping = True
+            self.stop()
+
         return {"crowd": [crowd_stream, self.publish]}
 
     def start(self, streams: int, rate: int) -> None:
         """Begin, or change the rate of what has begun.
 
         Raises:
-            HTTPError: 503, the demo does not know its own address.
+            HTTPError: 503, the demo does not know its own address, or stops.
         """
         with self._lock:
             self.rate = rate
             if self.pid is not None:
                 return
-            if self.address is None:
+            if self.address is None or self._stopping:
                 raise HTTPError(503, "the demo does not know where it is served")
             self._join()
             self._ended = ended = threading.Event()

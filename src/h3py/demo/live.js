@@ -39,7 +39,7 @@ export async function enter() {
       again = false;
       const said = { tab, client_id: sse.clientId, name: me.name, channels: [...followed] };
       const answer = await post("/live/enter", said);
-      if (!answer.ok) continue; // its stream has gone: the next one says it again
+      if (!answer.body) continue; // its stream is not there yet, or has gone: the next hello
       me.id = answer.body.you.id;
       live.dispatchEvent(new CustomEvent("entered", { detail: answer.body }));
     } while (again);

@@ -84,12 +84,12 @@ class Live:
         app.use("/live", refuse_cross_origin())
 
         @app.post("/live/enter")
-        def enter(event: H3Event) -> dict[str, Any]:
+        def enter(event: H3Event) -> dict[str, Any] | None:
             said = event.read_json(Entering)
             allowed = [one for one in said.channels if one in CHANNELS or one.startswith("room:")]
             said.channels = allowed
             if not manager.is_client_connected(said.client_id):
-                raise HTTPError(409, "client_id: no such stream")
+                return None  # it is not there yet, or has gone: the window says it again
             member = members.enter(said)
             self._follow(said.client_id)
             self.tell_who_is_here()
