@@ -165,3 +165,8 @@ def test_components_that_ask_for_the_same_share_a_connection(site: Site, page: A
     site.send(1)
     assert sorted(called(page, 2)) == ["a 1", "b 1"]
     assert site.only()
+
+
+def test_the_page_shows_the_hook_as_it_is() -> None:
+    _, code = HOOK.read_text().split("import", 1)
+    assert f"import{code}" in (ROOT / "docs" / "browser.md").read_text()
