@@ -143,6 +143,7 @@ class Site:
                 ),
                 what=f"{client} is connected",
             )
+            assert reader.status == 200  # so its head has left: from now on it is idle
         return reader
 
     def publish(self, channel: str, data: Any, **more: Any) -> int:
@@ -158,6 +159,12 @@ class Site:
         """What the manager says of a client's stream."""
         (found,) = (one for one in self.manager.get_connections() if one.client_id == client)
         return found
+
+    def queued(self, client: str) -> int:
+        """What is queued for a client; 0 where it is gone."""
+        return sum(
+            one.queued_bytes for one in self.manager.get_connections() if one.client_id == client
+        )
 
     def settled(self) -> None:
         """Wait until no stream is left, anywhere."""
