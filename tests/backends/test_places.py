@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from h3py import H3, CloseReason, H3Event, HTTPError, ServeOptions, SSEManager
+from h3py import (
+    H3,
+    CloseReason,
+    H3Event,
+    HTTPError,
+    ServeOptions,
+    SSEManager,
+    Subscription,
+)
 from h3py.backends.places import Places, address_of
 from h3py.testing import EventReader
 from tests.backends.ways import FLAVOURS, WAYS, Serve, Stage, settled
@@ -169,7 +177,11 @@ def test_every_way_out_gives_the_place_back(
 def test_a_manager_and_a_head_request_give_it_back(serve_app: Serve) -> None:
     manager = SSEManager()
     app = H3()
-    app.get("/stream")(lambda event: manager.subscribe(event))
+
+    @app.get("/stream")
+    def stream(event: H3Event) -> Subscription:
+        return manager.subscribe(event)
+
     server = serve_app(app, max_streams_per_address=1)
     with Client(server.addresses[0]) as client:
         client.request("HEAD", "/stream")

@@ -173,7 +173,8 @@ class ThreadServer(Server):
         if fd == self.engine.report_fd:
             self.take_reports()
             return
-        conversation = self._reading.pop(fd, None)
+        with self._hands:  # whoever armed it has done so: it may be closed from here on
+            conversation = self._reading.pop(fd, None)
         if conversation is not None:
             conversation.advance()
 
