@@ -12,15 +12,23 @@ from h3py._speedups.core cimport Core, Filter, Group, Pair
 from h3py._speedups.groups cimport GroupKey
 
 
+cdef enum:
+    # Names that a call has room for without allocating.
+    FIRST_KEYS = 4
+
+
 @cython.final
 cdef class GroupKeys:
     cdef Core* core
-    cdef GroupKey* keys
+    cdef GroupKey* keys             # these three: within the object, or allocated together
     cdef Group** fresh              # made for a name that was missing; NULL: none
     cdef Group** groups             # what ``find`` found, lock held
     cdef uint32_t count
     cdef uint32_t room
     cdef list names                 # keeps the text of the keys alive
+    cdef GroupKey first_keys[FIRST_KEYS]
+    cdef Group* first_fresh[FIRST_KEYS]
+    cdef Group* first_groups[FIRST_KEYS]
 
     cdef int add(self, int kind, object names) except -1
     cdef int add_everyone(self) except -1

@@ -1,7 +1,7 @@
 """Names to groups, metadata to pairs: see ``targets.pxd``."""
 
 cimport cython
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.string cimport memcpy, memset
 
@@ -21,18 +21,23 @@ _WORDS = {GROUP_USER: "users", GROUP_CHANNEL: "channels", GROUP_CLIENT: "clients
 
 
 @cython.final
+@cython.freelist(4)
 cdef class GroupKeys:
     """The groups of one call. Freed with the object; groups that were not needed, too."""
 
+    def __cinit__(self):
+        self.keys = self.first_keys
+        self.fresh = self.first_fresh
+        self.groups = self.first_groups
+        self.room = FIRST_KEYS
+
     def __dealloc__(self):
         cdef uint32_t i
-        if self.fresh != NULL:
-            for i in range(self.count):
-                if self.fresh[i] != NULL:
-                    group_free(self.core, self.fresh[i])
-        PyMem_Free(self.keys)
-        PyMem_Free(self.fresh)
-        PyMem_Free(self.groups)
+        for i in range(self.count):
+            if self.fresh[i] != NULL:
+                group_free(self.core, self.fresh[i])
+        if self.keys != self.first_keys:
+            PyMem_Free(self.keys)
 
     cdef int add(self, int kind, object names) except -1:
         """Add names of one kind; the same name twice is one group."""
@@ -57,6 +62,8 @@ cdef class GroupKeys:
                     raise ValueError(f"more than {MAX_GROUPS} groups in one call")
                 self.grow()
             seen.add(name)
+            if self.names is None:
+                self.names = []
             self.names.append(name)
             key = &self.keys[self.count]
             key.hash = <uint64_t> hash(name) * 4 + <uint64_t> kind
@@ -81,22 +88,21 @@ cdef class GroupKeys:
         return 0
 
     cdef int grow(self) except -1:
-        cdef uint32_t room = self.room * 2 if self.room else 4
-        cdef void* at
-        if self.names is None:
-            self.names = []
-        at = PyMem_Realloc(self.keys, room * sizeof(GroupKey))
-        if at == NULL:
+        """Twice the room, in one piece: keys, then the groups that were made, then those found."""
+        cdef uint32_t room = self.room * 2
+        cdef GroupKey* keys = <GroupKey*> PyMem_Malloc(
+            room * (sizeof(GroupKey) + 2 * sizeof(Group*)))
+        cdef Group** fresh = <Group**> (keys + room)
+        if keys == NULL:
             raise AllocationError("no memory for the names of groups")
-        self.keys = <GroupKey*> at
-        at = PyMem_Realloc(self.fresh, room * sizeof(Group*))
-        if at == NULL:
-            raise AllocationError("no memory for the names of groups")
-        self.fresh = <Group**> at
-        at = PyMem_Realloc(self.groups, room * sizeof(Group*))
-        if at == NULL:
-            raise AllocationError("no memory for the names of groups")
-        self.groups = <Group**> at
+        memcpy(keys, self.keys, self.count * sizeof(GroupKey))
+        memcpy(fresh, self.fresh, self.count * sizeof(Group*))
+        memcpy(fresh + room, self.groups, self.count * sizeof(Group*))
+        if self.keys != self.first_keys:
+            PyMem_Free(self.keys)
+        self.keys = keys
+        self.fresh = fresh
+        self.groups = fresh + room
         self.room = room
         return 0
 
@@ -161,14 +167,20 @@ cdef class Pairs:
         return 0
 
 
+# Of an event without metadata: nothing is ever added to it.
+cdef Pairs _NO_PAIRS = Pairs()
+
+
 cdef Pairs metadata_pairs(object metadata):
     """The pairs of an event's metadata; TypeError unless all is str."""
-    cdef Pairs pairs = Pairs()
-    if metadata:
-        for key, value in metadata.items():
-            if not isinstance(key, str) or not isinstance(value, str):
-                raise TypeError(f"metadata must be str to str, not {key!r}: {value!r}")
-            pairs.add(key, value)
+    cdef Pairs pairs
+    if not metadata:
+        return _NO_PAIRS
+    pairs = Pairs()
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"metadata must be str to str, not {key!r}: {value!r}")
+        pairs.add(key, value)
     return pairs
 
 
