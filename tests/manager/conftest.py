@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.manager.support.mounted import Mounted, mounting
 from tests.manager.support.site import Site
 
 
@@ -28,3 +29,15 @@ def make_site(serve_app: Callable[..., Any], backend: str) -> Iterator[Callable[
 def site(make_site: Callable[..., Site]) -> Site:
     """A site with the manager's defaults, whose presence is watched."""
     return make_site(watch_presence=True)
+
+
+@pytest.fixture
+def make(serve_app: Callable[..., Any]) -> Iterator[Callable[..., Mounted]]:
+    """``make(**options)``: a manager whose endpoints are mounted; see ``support/mounted.py``."""
+    yield from mounting(serve_app)
+
+
+@pytest.fixture
+def mounted(make: Callable[..., Mounted]) -> Mounted:
+    """The endpoints with the defaults."""
+    return make()

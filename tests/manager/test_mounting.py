@@ -12,17 +12,12 @@ import pytest
 from h3py import CORS, H3, ConfigError, H3Event, Principal, RateLimit, SSEManager
 from h3py.options import Backend
 from h3py.testing import ManualClock
-from tests.manager.support.mounted import Mounted, by_token, mounting, token
+from tests.manager.support.mounted import Mounted, by_token, token
 from tests.support.client import Client, Reply
 
 Make = Callable[..., Mounted]
 ORIGIN = "https://example.org"
 PATHS = ["", "/message", "/ping", "/stats", "/client.js"]
-
-
-@pytest.fixture
-def make(serve_app: Callable[..., Any]) -> Iterator[Make]:
-    yield from mounting(serve_app)
 
 
 @pytest.fixture

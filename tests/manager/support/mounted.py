@@ -109,6 +109,12 @@ class Mounted:
         )
         return stream
 
+    def expect_nothing_began(self) -> None:
+        """No stream, by the manager's count and by the server's."""
+        assert self.manager.get_connections() == []
+        assert self.server.open_streams == 0
+        assert sum(self.server.closed_streams.values()) == 0
+
     def close(self) -> None:
         self.clients.close()
 
