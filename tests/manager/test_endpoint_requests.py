@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+import h3py
 from h3py import CloseReason, Principal
+from h3py.manager.endpoints import SCRIPT
 from h3py.testing import ManualClock, wait_until
 from tests.manager.support.mounted import Mounted, only, token
 from tests.support.client import Reply
+from tests.support.process import ROOT
 
 Make = Callable[..., Mounted]
 
@@ -247,3 +252,10 @@ def test_the_script(mounted: Mounted) -> None:
     assert mounted.get("/client.js", "", [("If-None-Match", '"x"')]).body == reply.body
     head = mounted.get("/client.js", "", method="HEAD")
     assert (head.status, head.head["content-length"]) == (200, str(len(reply.body)))
+
+
+def test_the_wheel_carries_the_script() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["package-data"]["h3py"]
+    package = Path(h3py.__file__).parent
+    assert SCRIPT in {path for pattern in patterns for path in package.glob(pattern)}
