@@ -55,7 +55,10 @@ class _Recorder:
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         call = getattr(item, "callspec", None)
-        backend = call.params.get("backend") if call is not None else None
+        given = call.params if call is not None else {}
+        # A fixture of a longer life than ``backend`` has the name among its own parameters.
+        others = (value for value in given.values() if value in ("trio", "threads"))
+        backend = given.get("backend") or next(others, None)
         self.seen.append((item.nodeid.partition("[")[0], backend))
 
     def pytest_sessionfinish(self) -> None:
