@@ -29,7 +29,7 @@ def wait_for_text(page: Any, selector: str, pattern: str) -> str:
     """The text of an element, once it has ``pattern``."""
     page.wait_for_function(
         "([selector, pattern]) => new RegExp(pattern).test("
-        "document.querySelector(selector).textContent)",
+        "document.querySelector(selector)?.textContent ?? '')",
         arg=[selector, pattern],
     )
     return str(page.locator(selector).text_content())
@@ -48,14 +48,17 @@ def enter(page: Any, url: str, name: str) -> Any:
 def say(page: Any, text: str) -> None:
     page.locator("#text").fill(text)
     page.locator("#text").press("Enter")
-    wait_for_text(page, "#messages .said:last-child .text", "")
+    page.wait_for_function(
+        "text => [...messages.querySelectorAll('.text')].some((one) => one.textContent === text)",
+        arg=text,
+    )
 
 
 def said(page: Any) -> list[str]:
     """What the page shows of what was said, but for the welcome."""
     shown = page.evaluate(
         "[...document.querySelectorAll('#messages .said')]"
-        ".map((one) => [one.querySelector('b').textContent, one.querySelector('.text').textContent])"
+        ".map((one) => ['b', '.text'].map((part) => one.querySelector(part).textContent))"
     )
     return [text for name, text in shown if name != "h3py"]
 
@@ -68,5 +71,4 @@ def show_something(page: Any) -> None:
         page.locator("#sample").select_option(sample)
         page.locator("#notify .main").click()
     page.wait_for_function("() => feed.childElementCount === 3")
-    wait_for_text(page, "#pulses", "")
     page.wait_for_function("() => pulses.childElementCount > 3")

@@ -224,7 +224,7 @@ def run_line(page: Any, what: str) -> bytes:
 
 def test_a_thousand_streams_open_and_deliver(ada: Any, demo: Program) -> None:
     before = canvas_colours(ada)
-    ada.locator("#crowd-rates").get_by_text("10", exact=True).click()
+    ada.locator("#crowd-rates").get_by_label("10", exact=True).check()
     ada.locator("#crowd-start").click()
     ada.wait_for_function("() => document.getElementById('crowd-open').textContent === '1,000'")
     ada.wait_for_function(
