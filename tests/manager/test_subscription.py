@@ -340,10 +340,8 @@ def test_nothing_keeps_a_stream_that_has_ended(site: Site) -> None:
 
 
 def alive() -> list[object]:
-    """Subscriptions that exist, and streams that hold one: whoever holds them."""
-    found = gc.get_objects()
-    streams = [each for each in found if type(each) is Stream and each.home is not None]
-    return [each for each in found if type(each) is Subscription] + streams
+    """Subscriptions and streams that exist, whoever holds them."""
+    return [each for each in gc.get_objects() if type(each) in (Subscription, Stream)]
 
 
 def test_what_ended_before_it_could_be_served(make_site: MakeSite) -> None:

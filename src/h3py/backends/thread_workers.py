@@ -169,6 +169,8 @@ class WorkerPool:
                 connection.answer_all(requests)
             except BaseException:  # noqa: BLE001  # SystemExit, too: logged; the worker goes on
                 _log.exception("a worker's connection failed")
+            # A worker that waits for its next request keeps nothing of the last one.
+            del connection, requests
             if thread in self._streaming:
                 with self._lock:
                     self._streaming.discard(thread)
