@@ -113,6 +113,7 @@ def test_only_an_event_is_formatted(wrong: Any) -> None:
         format_event(wrong)
 
 
+@pytest.mark.untraced  # millions of lines, each of which is an event of the tracer
 @pytest.mark.parametrize("data", ["x" * 10_000_000, "x\r\n" * 3_000_000, "漢" * 3_000_000])
 def test_ten_megabytes(data: str) -> None:
     """F7: one event, whatever its size, in memory of exactly its size."""

@@ -102,6 +102,7 @@ def traced(function: Callable[[], object]) -> tuple[int, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.untraced  # a million lines, each of which is an event of the tracer
 @pytest.mark.parametrize(
     "piece",
     [

@@ -69,6 +69,7 @@ def test_round_trip(events: list[dict[str, Any]], data: st.DataObject) -> None:
     assert (parser.last_event_id, parser.retry) == (last_id, retry)
 
 
+@pytest.mark.untraced  # millions of lines, each of which is an event of the tracer
 @pytest.mark.parametrize("line", [b"x" * 10_000_000, b"x\r\n" * 2_000_000], ids=["one", "many"])
 @pytest.mark.parametrize("step", [65536, 100_000_000])
 def test_ten_megabytes(line: bytes, step: int) -> None:
