@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.client import Client
+from tests.support.client import Client, EventStream
 from tests.support.process import ROOT, Program
+from tests.support.wait import Deadline
 
 pytestmark = pytest.mark.process
 
@@ -42,7 +45,7 @@ def test_each_example_is_tested_here() -> None:
     source = Path(__file__).read_text()
     names = [path.name for path in EXAMPLES]
     assert names, "no examples"
-    assert [name for name in names if f'start("{name}")' not in source] == []
+    assert [name for name in names if f'"{name}"' not in source and f"/{name}" not in source] == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -120,6 +123,76 @@ def test_chat_streams_tokens_and_says_when_it_is_done(start: Start) -> None:
     assert text.startswith("You asked: “café” ")
     assert text.endswith("🙂")
     assert (done.type, json.loads(done.data)) == ("done", {"tokens": len(tokens)})
+
+
+def test_manager_replays_and_tells_who_is_there(start: Start) -> None:
+    address = start("sse_manager.py")
+    ada, bob = ({"Authorization": f"Bearer {name}"} for name in ("ada", "bob"))
+    with Client(address) as client:
+        assert 'import { connect } from "/api/sse/client.js"' in client.get("/?ada").text
+        assert client.get("/api/sse/client.js").head["content-type"].startswith("text/javascript")
+        assert client.get("/api/sse?channels=news").status == 401
+
+    def publish(token: dict[str, str], target: str, name: str, event: str, data: object) -> int:
+        message = {"target": target, "target_id": name, "event": event, "data": data}
+        fields = [("Content-Type", "application/json"), *token.items()]
+        with Client(address) as client:
+            body = json.dumps(message).encode()
+            client.request("POST", "/api/sse/message", fields, body=body)
+            reply = client.read_reply()
+        assert reply.status == 200, reply.text
+        return int(json.loads(reply.text)["sent"])
+
+    channel = "/api/sse?channels=news"
+    with Client(address) as client, Client(address) as other:
+        stream = client.open_stream(channel, list(ada.items()))
+        read_until(stream, "h3py:hello")
+        read_until(other.open_stream(channel, list(bob.items())), "h3py:hello")
+        while read_until(stream, "presence").data != '{"online":["ada","bob"]}':
+            pass
+        assert publish(bob, "channel", "news", "headline", {"by": "bob", "text": "one"}) == 2
+        seen = read_until(stream, "headline")
+        assert json.loads(seen.data) == {"by": "bob", "text": "one"}
+        assert publish(bob, "user", "ada", "note", "only for you") == 1
+        assert read_until(stream, "note").data == "only for you"
+        last = stream.parser.last_event_id
+    publish(bob, "channel", "news", "headline", {"by": "bob", "text": "missed"})
+    publish(bob, "user", "ada", "note", "missed too")
+    with Client(address) as client:
+        stream = client.open_stream(channel, [("Last-Event-ID", last), *ada.items()])
+        assert json.loads(read_until(stream, "headline").data)["text"] == "missed"
+        assert read_until(stream, "note").data == "missed too"
+
+
+def read_until(stream: EventStream, kind: str) -> Any:
+    """The next event of a kind."""
+    deadline = Deadline()
+    while not deadline.passed:
+        event = stream.read_event()
+        if event.type == kind:
+            return event
+    raise AssertionError(f"no {kind}")
+
+
+def test_notifications_come_by_webhook(backend: str) -> None:
+    program = Program.python("examples/sse_notifications.py", "--backend", backend, "--port", "0")
+    with program:
+        found = program.wait_for_line(r"^open http://(\S+):(\d+)/")
+        line = program.wait_for_line(r"^curl .*")[0]
+        address = (found[1], int(found[2]))
+        with Client(address) as client:
+            assert 'addHandler("notification:payment"' in client.get("/").text
+        with Client(address) as client, Client(address) as forger:
+            stream = client.open_stream("/api/sse")
+            read_until(stream, "h3py:hello")
+            done = subprocess.run(
+                ["curl", "-sS", *shlex.split(line)[1:]], capture_output=True, timeout=60, check=True
+            )
+            assert json.loads(done.stdout) == {"streams": 1}
+            told = json.loads(read_until(stream, "notification:payment").data)
+            assert (told["amount"], told["severity"]) == ("12.50", "success")
+            forger.request("POST", "/webhooks/notify/ada", body=b'{"kind": "payment"}')
+            assert forger.read_reply().status == 401
 
 
 def test_binary_frames_decode_to_what_was_sent(start: Start) -> None:
