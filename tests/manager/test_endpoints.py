@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import ssl
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -10,13 +12,27 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import trustme
 
-from h3py import CloseReason, H3Event, HTTPError, MemoryBroker, Principal, inline
+from h3py import (
+    H3,
+    CloseReason,
+    H3Event,
+    HTTPError,
+    MemoryBroker,
+    Principal,
+    SSEAlreadyStarted,
+    SSEEvent,
+    SSEManager,
+    Subscription,
+    inline,
+)
 from h3py.manager.hub import Hub
 from h3py.options import Backend
 from h3py.testing import ManualClock, wait_until
 from tests.app.kit import for_backend
 from tests.manager.support.mounted import PEOPLE, Mounted, by_token, only, token
+from tests.support.client import Client
 
 Make = Callable[..., Mounted]
 
@@ -134,6 +150,50 @@ def test_a_hello_larger_than_the_queue_is_sent_whole(make: Make) -> None:
         f"/api/sse?channels={','.join(map(quote, names[:20]))}", token("ann")
     )
     assert json.loads(stream.read_event().data)["channels"] == names[:20]
+
+
+def test_to_a_client_of_http_1_0_the_hello_is_not_framed(mounted: Mounted) -> None:
+    client = mounted.client()
+    client.send(b"GET /api/sse HTTP/1.0\r\nAuthorization: Bearer ann\r\n\r\n")
+    head = client.read_head()
+    assert (head.status, head.chunked) == (200, False)
+    retry, hello = client.read_until(b"\n\n"), client.read_until(b"\n\n")
+    assert re.fullmatch(rb"retry: [0-9]+\n\n", retry)
+    assert re.fullmatch(rb"id: \S+\nevent: h3py:hello\ndata: {.*}\n\n", hello)
+
+
+def test_over_tls(make: Make) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(own)
+    mounted = make(serve_options={"ssl_context": own})
+    with Client(mounted.server.addresses[0], tls=context) as client:
+        stream = client.open_stream("/api/sse?channels=news", token("ann"))
+        assert stream.read_event().type == "h3py:hello"
+        wait_until(mounted.manager.get_connections, what="the stream has joined")
+        mounted.manager.send_to_channel("news", "x", "y")
+        assert only([stream.read_event()]) == [("x", "y")]
+
+
+def test_first_events_of_ones_own(serve_app: Callable[..., Any]) -> None:
+    app, manager = H3(), SSEManager()
+    made: list[Subscription] = []
+
+    @app.get("/events")
+    def events(event: H3Event) -> Subscription:
+        subscription = manager.subscribe(event)
+        subscription.begin_with("one")
+        subscription.begin_with(SSEEvent("two", "named"))
+        made.append(subscription)
+        return subscription
+
+    with Client(serve_app(app).addresses[0]) as client:
+        stream = client.open_stream("/events")
+        assert only(stream.read_events(2)) == [("message", "one"), ("named", "two")]
+    with pytest.raises(SSEAlreadyStarted, match="too late"):
+        made[0].begin_with("three")
 
 
 # Who gets no stream.

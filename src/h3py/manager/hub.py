@@ -184,7 +184,7 @@ class Hub:
         condition, since = where
         position, lost = self._position(plan.last_event_id, since)
         if plan.joins_at is not None and position is None and not lost and self.broker.history:
-            position = max(plan.joins_at, since)
+            position = plan.joins_at
         self.engine.subscribe(
             stream.handle,
             users=() if subscription.user_id is None else (subscription.user_id,),

@@ -150,11 +150,11 @@ def checker(field_name: str, grant: Grant) -> _Test:
         else:
             prefixes.append(stem)
     if not prefixes:
-        return frozenset(exact).__contains__
-    names, beginnings = frozenset(exact), tuple(prefixes)
+        return exact.__contains__
+    beginnings = tuple(prefixes)
 
     def check(name: str) -> bool:
-        return name in names or any(
+        return name in exact or any(
             name.startswith(beginning) and name != beginning for beginning in beginnings
         )
 
