@@ -111,7 +111,7 @@ def check_text(field: str, value: str, max_bytes: int) -> None:
     """
     if not value:
         _refuse(field, "must not be empty")
-    if len(value) > max_bytes or len(value.encode("utf-8", "surrogatepass")) > max_bytes:
+    if len(value.encode("utf-8", "surrogatepass")) > max_bytes:
         _refuse(field, f"must be at most {max_bytes} bytes of UTF-8")
     if not value.isprintable() and any(is_control(character) for character in value):
         _refuse(field, "must not contain control characters")
