@@ -25,7 +25,7 @@ class ConnectionInfo:
     last_activity_at: float
     """When something was last sent, or the client last pinged."""
     state: str
-    """``switching``, ``live``, ``lagging``, ``paging`` or ``closing``."""
+    """``switching`` (has just begun), ``live``, ``lagging`` or ``paging``."""
     policy: str
     events: int
     """Events that were put into its queue."""
@@ -36,9 +36,9 @@ class ConnectionInfo:
 
 
 def describe(subscription: Subscription) -> ConnectionInfo | None:
-    """A subscription as it is now; None once its stream has ended."""
+    """A subscription as it is now; None once its stream is ending."""
     found = subscription.engine.info(subscription._stream.handle) if subscription.present else None
-    if found is None:
+    if found is None or found["state"] == "closing":
         return None
     metadata = subscription.metadata or {}
     return ConnectionInfo(
