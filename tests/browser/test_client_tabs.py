@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from h3py import SSEEvent
 from tests.browser.client_site import Serve, Site, connected, numbers, open_page
 from tests.support.wait import wait_until
 
@@ -23,11 +24,17 @@ class Tabs:
     def __init__(self, serve_app: Serve, context: Any) -> None:
         self.site = Site()
         self.context = context
-        self.server = serve_app(self.site.app, retry_ms=1)
+        self._serve = serve_app
+        self._server: Any = None
+
+    def serve(self) -> Any:
+        """The server, which begins with the first tab: a test may add to the site before."""
+        self._server = self._server or self._serve(self.site.app, retry_ms=1)
+        return self._server
 
     def open(self, options: str | None = "{}") -> Any:
         """A new tab, once it is connected."""
-        page = open_page(self.context, self.server, options)
+        page = open_page(self.context, self.serve(), options)
         return page if options is None else connected(page)
 
     def away(self) -> Any:
@@ -232,7 +239,9 @@ def test_where_locks_are_refused_each_tab_connects(tabs: Tabs) -> None:
     first, second = tabs.open(), tabs.open()
     assert len(tabs.site.manager.get_connections()) == 2
     tabs.site.send(1)
-    assert numbers(first, 1) == numbers(second, 1) == [1]
+    for page in (first, second):
+        assert numbers(page, 1) == [1]
+        assert page.evaluate("control.length") == 1  # its own greeting, and nobody else's
 
 
 # Chromium, driven as it is here, has no back/forward cache and freezes no page: the pages are told
@@ -306,8 +315,10 @@ def test_a_tab_whose_position_is_lost_is_told(tabs: Tabs) -> None:
     leader = tabs.open()
     tabs.site.send(1)
     numbers(leader, 1)
+    tabs.site.manager.send_to_channel("elsewhere", "x")  # the history goes on, the leader does not
     follower = tabs.open("{ lastEventId: 'nonsense' }")
     follower.wait_for_function("() => control.some(([type]) => type === 'h3py:reset')")
+    assert tabs.site.only()
     tabs.site.send(2)
     assert numbers(follower, 2) == [2]
     assert tabs.site.only()
@@ -328,6 +339,31 @@ def test_who_takes_over_while_it_catches_up_goes_on(tabs: Tabs) -> None:
         tabs.site.send(4)
     assert numbers(follower, 4) == [2, 3, 4]
     assert tabs.site.only().client_id == follower.evaluate("sse.clientId")
+    assert len(tabs.site.streams()) == 2  # what it caught up with is the connection now
+
+
+def test_a_position_that_moves_in_silence_is_everybodys(tabs: Tabs) -> None:
+    """An id without data, as a heartbeat may have it, is no event; and it is not lost."""
+    streams: list[Any] = []
+
+    def own(event: Any) -> None:
+        tabs.site.allow(event)
+        streams.append(event.start_sse())
+        streams[-1].park()
+
+    tabs.site.app.get("/own", own)
+    server = tabs.serve()
+    first, second = (open_page(tabs.context, server, "{ to: '/own' }") for _ in range(2))
+    for page in (first, second):
+        page.wait_for_function("() => sse.connected")
+    streams[0].send_event_nowait(SSEEvent("1", id="one"))
+    streams[0].send_event_nowait(SSEEvent(id="two"))
+    for page in (first, second):
+        page.wait_for_function("() => sse.lastEventId === 'two'")
+        assert page.evaluate("got") == [["message", "1", "one"]]
+    first.close()
+    wait_until(lambda: len(tabs.site.seen) == 2)
+    assert tabs.site.seen[1].headers["last-event-id"] == "two"
 
 
 def test_all_are_told_that_the_connection_went_and_came(tabs: Tabs) -> None:

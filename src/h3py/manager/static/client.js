@@ -347,8 +347,7 @@ class Tab {
   }
 
   async #takePart(signal) {
-    const able = navigator.locks && globalThis.BroadcastChannel;
-    if (!this.#terms.shared || !able) return this.#lead();
+    if (!this.#terms.shared) return this.#lead();
     try {
       const name = await nameOf(this.#terms);
       if (signal.aborted) return;
@@ -359,7 +358,11 @@ class Tab {
         return new Promise((resolve) => signal.addEventListener("abort", resolve));
       });
     } catch {
-      if (!signal.aborted) this.#lead(); // a frame that may not have locks, a token that fails
+      // There are no locks, or this frame may not have any, or the token failed.
+      if (signal.aborted) return;
+      this.#channel?.close();
+      this.#channel = null;
+      this.#lead();
     }
   }
 
