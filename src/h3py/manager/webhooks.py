@@ -279,7 +279,7 @@ class Webhook:
         try:
             is_new = self._taken.take(name, now=now, until=until)
         except OverflowError:
-            wait_s = math.ceil(self._tolerance_s)
+            wait_s = max(1, math.ceil(self._tolerance_s))
             raise HTTPError(
                 503, "too many messages at once", headers={"retry-after": str(wait_s)}
             ) from None

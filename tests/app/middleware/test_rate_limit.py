@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +25,15 @@ from tests.support.client import Client
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    """Threads take turns every few instructions, so that what is not locked shows."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 def limited(limit: RateLimit) -> H3:
@@ -180,21 +190,21 @@ def test_the_table_is_bounded_and_forgets_the_quiet_ones(clock: ManualClock) -> 
     assert len(limit) == 3
 
 
-def test_threads_get_what_there_is_and_no_more(clock: ManualClock) -> None:
-    limit = RateLimit(100, per_s=60, clock=clock)
+def test_threads_get_what_there_is_and_no_more(clock: ManualClock, switching_often: None) -> None:
+    limit = RateLimit(1000, per_s=60, clock=clock)
     passed: list[int] = []
     start = threading.Barrier(4)
 
     def work() -> None:
         start.wait()
-        passed.append(take(limit, count=100).count(0.0))
+        passed.append(take(limit, count=1000).count(0.0))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(passed) == 100
+    assert sum(passed) == 1000
 
 
 def test_it_never_leaves_the_loop() -> None:
