@@ -28,11 +28,10 @@ import msgspec
 from h3py._speedups.format import SSEEvent
 from h3py.app import inline
 from h3py.app.static import matches_etag
-from h3py.errors import HTTPError, SSEError
+from h3py.errors import HTTPError
 from h3py.http import Response
 from h3py.manager.messages import (
     Message,
-    as_answer,
     check_text,
     check_texts,
     publish,
@@ -83,17 +82,14 @@ class Endpoints:
         for name in channels:
             if not principal.may_follow(name):
                 raise HTTPError(403, f"channels: {name!r} is not open to you")
-        try:
-            subscription = self._manager.subscribe(
-                event,
-                channels,
-                user_id=principal.user_id,
-                client_id=client_id,
-                metadata=principal.details,
-                expires_at=principal.expires_at,
-            )
-        except SSEError as error:
-            raise as_answer(error, self._manager.options.retry_after_s) from None
+        subscription = self._manager.subscribe(
+            event,
+            channels,
+            user_id=principal.user_id,
+            client_id=client_id,
+            metadata=principal.details,
+            expires_at=principal.expires_at,
+        )
         if self._hello:
             self._greet(subscription, event)
         return subscription
