@@ -164,13 +164,15 @@ class Carrier(StreamHost):
         self.engine.unwatch(stream.handle)
         self.release_descriptor(connection)
         connection.wire.stop_sending(connection.queue)
-        gently = stream.fin or stream.close_reason not in ABRUPT
+        reason = stream.close_reason
+        # Who has only ended its own side may still read what is queued.
+        gently = reason not in ABRUPT or (stream.fin and reason is CloseReason.CLIENT_CLOSED)
         if gently and connection.wire.fd >= 0:
             try:
-                if stream.close_reason is CloseReason.SHUTDOWN:
+                if reason is CloseReason.SHUTDOWN:
                     self.drain_turns.part(connection)
                 connection.end_stream()
-                if stream.close_reason is CloseReason.SHUTDOWN:
+                if reason is CloseReason.SHUTDOWN:
                     # The engine may have to end before it has looked at this one.
                     connection.wire.send_rest(connection.queue)
                 self.close_gently(connection.wire, connection.queue)
