@@ -205,7 +205,7 @@ def test_the_line_for_a_terminal_posts_one(ada: Any) -> None:
     line = wait_for_text(ada, "#commands li:last-child code", "payment.*failed")
     assert "X-Signature: t=" in line
     assert run_line(ada, "Post a notification") == b'{"streams":1}'
-    wait_for_text(ada, "#feed", "Payment failed: 9.90 EUR")
+    wait_for_text(ada, "#feed", "Payment failed: 9.90.EUR")
 
 
 def run_line(page: Any, what: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,19 @@ def test_every_event_is_counted_whatever_the_reads_were(
     assert all(0 <= ms < DEADLINE_S * SCALE * 1000 for ms in late)
 
 
+def test_an_event_counts_once_wherever_it_is_cut() -> None:
+    # As it is on the wire, with what goes before the first event and the chunks around each.
+    wire = b"e\r\nretry: 3000\n\n\r\n" + b"1b\r\nevent: tick\ndata: 12345678\n\n\r\n" * 3
+    with socket.socket() as unused:
+        for first in range(len(wire)):
+            for second in range(first, len(wire)):
+                stream = crowd_client.Stream(unused, sampled=False)
+                pieces = (wire[:first], wire[first:second], wire[second:])
+                assert sum(map(stream.count, pieces)) == 3, pieces
+        stream = crowd_client.Stream(unused, sampled=False)
+        assert sum(stream.count(bytes([one])) for one in wire) == 3
+
+
 def test_it_ends_with_its_input(address: Any, start: Callable[..., Any]) -> None:
     helper = start(address)
     read_until_open(helper, STREAMS)
@@ -143,8 +157,6 @@ def test_streams_that_are_refused_are_counted_and_end_it(
 
 
 def test_nobody_there_ends_it(start: Callable[..., Any]) -> None:
-    import socket
-
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         helper = start(unused.getsockname(), streams=3)

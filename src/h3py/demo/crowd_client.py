@@ -49,6 +49,12 @@ class Stream:
         self.began = False
         self.last = b""
 
+    def count(self, data: bytes) -> int:
+        """How many events these bytes bring, wherever the reads before ended."""
+        seen = self.last + data
+        self.last = seen[1 - len(_DATA) :]  # too short to be counted twice
+        return seen.count(_DATA)
+
 
 class Crowd:
     """The streams, and what they have received since the last report."""
@@ -130,9 +136,7 @@ class Crowd:
             self.open += 1
             data = data.partition(b"\r\n\r\n")[2]
         self.bytes += len(data)
-        seen = stream.last + data
-        self.events += seen.count(_DATA)
-        stream.last = seen[1 - len(_DATA) :]  # too short to be counted twice
+        self.events += stream.count(data)
         if stream.sampled and len(self.late_ms) < MAX_SAMPLES:
             self._sample(data)
 

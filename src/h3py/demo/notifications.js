@@ -8,7 +8,7 @@ import { post, sse } from "/live.js";
 
 const MOST = 30;
 const TITLES = {
-  payment: ({ status, amount, currency }) => `Payment ${status}: ${amount} ${currency}`,
+  payment: ({ status, amount, currency }) => `Payment ${status}: ${amount}\u00a0${currency}`,
   user_account: ({ action }) => `Account: ${action.replaceAll("_", " ")}`,
   system_health: ({ component, status }) => `${component}: ${status}`,
   maintenance: ({ status }) => `Maintenance ${status}`,
