@@ -42,7 +42,20 @@ static inline void lock_free(Lock *lock) {
     pthread_mutex_destroy(&lock->mutex);
 }
 
+#if defined(CYTHON_TRACE_NOGIL) && CYTHON_TRACE_NOGIL
+/* Where lines are traced, a pump takes the GIL for each of its lines, under the lock too. So
+ * whoever waits for the lock there lets go of the GIL meanwhile. */
+static inline void lock_take(Lock *lock) {
+    if (pthread_mutex_trylock(&lock->mutex) == 0)
+        return;
+    PyThreadState *state = PyGILState_Check() ? PyEval_SaveThread() : NULL;
+    pthread_mutex_lock(&lock->mutex);
+    if (state != NULL)
+        PyEval_RestoreThread(state);
+}
+#else
 static inline void lock_take(Lock *lock) { pthread_mutex_lock(&lock->mutex); }
+#endif
 static inline void lock_give(Lock *lock) { pthread_mutex_unlock(&lock->mutex); }
 static inline void lock_wake_all(Lock *lock) { pthread_cond_broadcast(&lock->moved); }
 
