@@ -419,6 +419,34 @@ def test_a_ping_that_finds_no_stream_connects_again(
     errors.clear()  # Chromium's own words on a 404
 
 
+def test_a_late_answer_about_the_connection_before_is_no_news(
+    serve_app: Serve, context: Any, errors: list[str]
+) -> None:
+    site = Site()
+    page = open_page(context, serve_app(site.app, retry_ms=1), None)
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if len(site.streams()) == 1:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/sse/ping", hold)
+    page.evaluate("start({ pingMs: 20 })")
+    connected(page)
+    with page.expect_request("**/ping"):
+        pass
+    site.manager.disconnect_client(page.evaluate("sse.clientId"))
+    page.wait_for_function("() => statuses.length === 4 && sse.connected")
+    assert held
+    for route in held:
+        route.fulfill(status=404)
+    page.wait_for_function("() => sse.ping()")
+    assert page.evaluate("statuses") == ["open", "waiting", "connecting", "open"]
+    errors.clear()  # Chromium's own words on a 404
+
+
 def test_silence_that_is_too_long_connects_again(serve_app: Serve, context: Any) -> None:
     site = Site()
     page = open_page(context, serve_app(site.app, retry_ms=1), "{ silenceMs: 50 }")

@@ -269,11 +269,11 @@ class Link {
   }
 
   async #ping() {
-    const { clientId } = this;
+    const asked = this.#cut; // an answer that is about the connection before is no news
     this.#pingedAt = performance.now();
-    // A lost ping is no news: the next one goes its own way, and the stream's end tells for itself.
-    const status = await ping(this.#terms, clientId).catch(() => null);
-    if (status === 404 && clientId === this.clientId && this.status === "open") this.reconnect();
+    // Nor is a ping that got lost: the next one goes its own way.
+    const status = await ping(this.#terms, this.clientId).catch(() => null);
+    if (status === 404 && asked === this.#cut && this.status === "open") this.reconnect();
   }
 
   #listen() {
