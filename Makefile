@@ -76,7 +76,7 @@ soak: $(DONE)/core $(DONE)/test
 
 clean:
 	rm -rf build dist .venv $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
-		.hypothesis .benchmarks .coverage
+		.hypothesis .benchmarks .coverage bench/native/build src/*.egg-info
 	rm -f $(CORE)/*.so $(patsubst %.pyx,%.c,$(wildcard $(CORE)/*.pyx))
 	find src tests bench examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
