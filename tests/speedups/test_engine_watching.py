@@ -106,8 +106,10 @@ class TestWritable:
             rig.engine.want_writable(handle)
             rig.engine.step()
             rig.engine.want_writable(handle)
-            rig.engine.step()
             assert [report.kind for report in rig.engine.reports()] == ["writable"]
+            assert self.kinds(rig) == ["writable"]
+            rig.engine.want_writable(handle)
+            assert self.kinds(rig) == ["writable", "writable"]
 
     @pytest.mark.parametrize("first", ["fin", "asked"])
     def test_after_a_fin_the_rest_can_still_be_sent(self, first: str) -> None:
@@ -127,9 +129,12 @@ class TestWritable:
             assert self.kinds(rig) == ["hangup", "writable", "writable"]
             rig.engine.unwatch(handle)
 
-    def test_with_half_open_clients_allowed(self) -> None:
+    @pytest.mark.parametrize("first", ["fin", "asked"])
+    def test_with_half_open_clients_allowed(self, first: str) -> None:
         with Rig(half_close="allow") as rig:
             _, theirs, handle = self.full(rig)
+            if first == "asked":
+                rig.engine.want_writable(handle)
             theirs.shutdown(socket.SHUT_WR)
             assert self.kinds(rig) == []
             rig.engine.want_writable(handle)
@@ -182,6 +187,24 @@ class TestWritable:
             rig.step(2)
             assert theirs.recv(100).startswith(b"5\r\n: x\n\n\r\n")
             assert "writable" not in self.kinds(rig)
+
+    def test_what_was_told_and_not_heard_is_nothing_to_an_adopted_stream(self) -> None:
+        with Rig() as rig:
+            ours, theirs = rig.pair()
+            rig.watched += [ours, theirs]
+            handle = rig.engine.watch(ours.fileno(), None)
+            rig.engine.want_writable(handle)
+            theirs.shutdown(socket.SHUT_WR)
+            rig.engine.step()
+            rig.engine.step()
+            rig.engine.adopt(
+                ours.fileno(), None, WriteQueue(chunked=True), chunked=True, handle=handle,
+                close_fd=False,
+            )  # fmt: skip
+            rig.take_reports()
+            assert rig.reported == []
+            rig.settle()
+            assert [report.kind for report in rig.reported] == ["closed"]
 
     def test_handles_of_nothing_watched(self) -> None:
         with Rig() as rig:

@@ -155,6 +155,27 @@ def test_half_of_its_bytes_too() -> None:
         assert rig.engine.head == 151
 
 
+def test_a_large_event_waits_for_what_has_yet_to_be_walked() -> None:
+    """It fits only where nothing else is: what was walked does not go for it in vain."""
+    with Rig(log_bytes=10 * cost_of(900)) as rig:
+        stream = rig.stream()
+        for _ in range(6):
+            rig.publish("x" * 900)
+        rig.settle()
+        for _ in range(4):
+            rig.publish("y" * 900)  # less than half, and not walked
+        for _ in range(2):
+            with pytest.raises(BackpressureDetected):
+                rig.publish("z" * 8000)
+        assert rig.engine.tail == 1
+        rig.settle()
+        rig.publish("z" * 8000)
+        beside = (10 * cost_of(900) - cost_of(8000)) // cost_of(900)
+        assert rig.engine.tail == 11 - beside
+        rig.settle()
+        assert len(stream.data) == 11
+
+
 @pytest.mark.parametrize("size", [40, 700])
 def test_a_flood_costs_nothing_a_stream_that_is_a_little_behind(size: int) -> None:
     """It lags, and its client reads: it meets the pump, and goes live, while the flood lasts."""
@@ -227,6 +248,19 @@ class TestDrain:
             rig.publish("x")
             assert rig.engine.drain(0)
             assert rig.engine.ask_room()
+
+    def test_room_is_a_quarter_of_the_log(self) -> None:
+        """That many more are taken before half of it has yet to be walked."""
+        with Rig(log_events=100) as rig:
+            flood(rig, "x")
+            while rig.engine.step():
+                pass
+            for _ in range(25):
+                rig.publish("x")
+                assert rig.engine.ask_room()
+            rig.publish("x")
+            assert not rig.engine.ask_room()
+            assert flood(rig, "x") == 25
 
     def test_nobody_makes_room(self) -> None:
         with Rig(log_events=4) as rig:
