@@ -165,7 +165,7 @@ def test_a_function_is_known_for_a_while_after_its_last_subscriber(log: Log) -> 
     # At the limit it is known still; one past it, the longest unused is forgotten.
     assert filters.take(len, log.head) == first
     filters.give_back(len)
-    for function in (*functions, lambda metadata: True):
+    for function in functions:
         filters.take(function, log.head)
         filters.give_back(function)
     condition, since = filters.take(len, log.head)
@@ -194,3 +194,17 @@ def test_a_function_may_publish_itself(log: Log) -> None:
     filters.take(echo, log.head)
     filters.publish({"a": "b"}, log.send)
     assert [sorted(event)[-1] for event in log.events if event] == ["echo", "a"]
+
+
+def test_a_signal_handler_may_publish_while_its_thread_does(log: Log) -> None:
+    filters, sent = Filters(), []
+
+    def send(metadata: dict[str, str] | None) -> int:
+        filters.publish({"from": "handler"}, log.send)
+        return log.send(metadata)
+
+    thread = threading.Thread(target=lambda: sent.append(filters.publish(None, send)), daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert sent == [2]
+    assert log.events == [{"from": "handler"}, None]

@@ -21,6 +21,7 @@ from h3py import (
     Subscription,
 )
 from h3py.manager import hub as hub_module
+from h3py.manager.subscription import Plan
 from h3py.testing import EventReader
 from tests.manager.support.site import Site
 from tests.support.client import Client
@@ -101,6 +102,48 @@ def test_a_server_that_stops_opens_no_new_hub(
 
 def hub_closed(manager: SSEManager) -> bool:
     return manager._hub is not None and manager._hub.closed
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_manager_that_closes_between_subscribing_and_the_handlers_return(
+    serve_app: Callable[..., Any], begun: bool
+) -> None:
+    """Nothing has been sent, so the client is told to come again; all that was taken is back."""
+    manager = SSEManager()
+    app = H3()
+    hubs: list[Any] = []
+
+    @app.get("/events")
+    def events(event: H3Event) -> Subscription | None:
+        manager.open()
+        hubs.append(hub_of(manager))
+        if begun:
+            start = event.start_sse()
+            hubs[-1].closed = True  # as a drain would, in this very moment
+            with pytest.raises(ManagerClosed):
+                Subscription(hubs[-1], "a", "anna", None, None, PLAN._replace(where=bool)).attach(
+                    start._stream
+                )
+            start.close()
+            hubs[-1].closed = False
+            return None
+        made = manager.subscribe(event, user_id="anna", where=bool)
+        manager.close()
+        return made
+
+    server = serve_app(app)
+    with Client(server.addresses[0]) as client:
+        reply = client.get("/events")
+        assert reply.status == (200 if begun else 503)
+        if not begun:
+            assert reply.head["retry-after"] == "5"
+    (hub,) = hubs
+    assert hub.registry.counts == (0, 0)
+    assert not hub.filters._used
+    manager.close()
+
+
+PLAN = Plan((), None, "catch_up", False, None, None)
 
 
 def test_subscribing_races_with_the_drain(make_site: MakeSite) -> None:
