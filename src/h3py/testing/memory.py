@@ -70,9 +70,9 @@ class MemoryWire:
         queue.append_event(event)
         return self.send(queue)
 
-    def send_rest(self, queue: WriteQueue) -> None:
-        """What a server's sweep does for a writer that sleeps."""
-        self.send(queue)
+    def send_rest(self, queue: WriteQueue) -> bool:
+        """What a server does for a writer that sleeps; True when nothing is left."""
+        return self.send(queue)
 
     def writable(self) -> bool:
         """Whether a send would do something: take bytes, or raise."""
