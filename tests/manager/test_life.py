@@ -4,11 +4,14 @@ forked child."""
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from h3py import H3, CloseReason, H3Event, ManagerClosed, SSEAlreadyStarted, SSEManager
 from h3py.testing import EventReader
@@ -186,3 +189,48 @@ def test_threads_subscribe_at_once_and_there_is_one_hub(site: Site) -> None:
     for reader in readers:
         assert reader.read_event(deadline_s=DEADLINE_S).data == "x"
     assert len(site.server.hubs) == 1
+
+
+def test_streams_under_tls(serve_app: Callable[..., Any], tmp_path: Path) -> None:
+    """One thread encrypts for all of them; all else is as it is without."""
+    authority = trustme.CA()
+    certificate = tmp_path / "server.pem"
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(certificate)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    manager = SSEManager()
+    told: list[CloseReason] = []
+    manager.on_disconnect(lambda who, reason: told.append(reason))
+    app = H3()
+    app.get("/events")(lambda event: manager.subscribe(event, ["news"], client_id=event.query["c"]))
+    server = serve_app(app, certificate=str(certificate))
+
+    def open_stream(client: str, seen: str | None = None) -> EventReader:
+        headers = [] if seen is None else [("last-event-id", seen)]
+        url = f"{server.url}/events?c={client}"
+        reader = EventReader(url, headers=headers, ssl_context=trusting)
+        wait_until(lambda: manager.is_client_connected(client))
+        return reader
+
+    first, second = open_stream("a"), open_stream("b")
+    with first, second:
+        assert manager.send_to_channel("news", "to", 0) == 2
+        seen = first.read_event().last_event_id
+        first.close()
+        wait_until(lambda: not manager.is_client_connected("a"))
+        for number in range(1, 100):
+            manager.send_to_channel("news", "to", number)
+        with open_stream("a", seen) as back, open_stream("c", "long ago") as lost:
+            assert datas(back.read_events(99)) == [str(number) for number in range(1, 100)]
+            assert lost.read_event().type == "h3py:reset"
+            assert manager.disconnect_client("c")
+            lost.read_to_end()
+            assert datas(second.read_events(100)) == [str(number) for number in range(100)]
+            server.shutdown()
+            for reader in (back, second):
+                reader.read_to_end()
+    wait_until(lambda: len(told) == 4)
+    assert told[0] is CloseReason.CLIENT_CLOSED
+    assert sorted(told[1:]) == [CloseReason.KICKED, CloseReason.SHUTDOWN, CloseReason.SHUTDOWN]
+    assert manager.stats()["connections"] == 0

@@ -216,6 +216,9 @@ def test_disconnecting(site: Site) -> None:
     assert manager.disconnect_user("anna", CloseReason.AUTH_EXPIRED) == 2
     assert manager.disconnect_user("anna") == 0
     assert manager.disconnect_user("x") == 0
+    for call in (manager.disconnect_client, manager.disconnect_user):
+        with pytest.raises(ValueError, match="is not a valid CloseReason"):
+            call("a", "bored")  # type: ignore[arg-type]  # on purpose
     for reader in (a, b, c):
         assert datas(reader.read_to_end()) == ["last words"]
         reader.close()

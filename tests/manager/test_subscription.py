@@ -86,7 +86,7 @@ class Ways:
         self.done = threading.Event()
         names = ["returned", "started", "started_returned", "writer"]
         if backend == "trio":
-            names += ["task_returned", "task_started", "task_writer"]
+            names += ["task_returned", "task_started", "task_started_in_thread", "task_writer"]
         self.names = names
         for name in names:
             self.app.get(f"/{name}")(getattr(self, name))
@@ -120,6 +120,11 @@ class Ways:
         event.start_sse().send_event_nowait("mine")
         self.subscribe(event)
         await trio.lowlevel.checkpoint()
+
+    async def task_started_in_thread(self, event: H3Event) -> None:
+        start = event.start_sse()
+        start.send_event_nowait("mine")
+        await trio.to_thread.run_sync(self.subscribe, start)
 
     async def task_writer(self, event: H3Event) -> None:
         async with event.start_sse() as stream:

@@ -219,12 +219,18 @@ class SSEManager(Publisher):
         return hub is not None and any(not found.closed for found in hub.registry.of_user(user_id))
 
     def disconnect_client(self, client_id: str, reason: CloseReason = CloseReason.KICKED) -> bool:
-        """End a client's stream; what was sent to it before still leaves. False: none is open."""
+        """End a client's stream; what was sent to it before still leaves. False: none is open.
+
+        Raises:
+            ValueError: What is no close reason.
+        """
+        reason = CloseReason(reason)
         found = self._find(client_id)
         return found is not None and found._stream.end(reason)
 
     def disconnect_user(self, user_id: str, reason: CloseReason = CloseReason.KICKED) -> int:
-        """End every stream of a user; how many they were."""
+        """End every stream of a user; how many they were. Raises as `disconnect_client`."""
+        reason = CloseReason(reason)
         hub = self._hub
         found = [] if hub is None else hub.registry.of_user(user_id)
         return sum(subscription._stream.end(reason) for subscription in found)
