@@ -123,10 +123,8 @@ class Filters:
                 forgotten = self._unused.pop(next(iter(self._unused)))
                 self._asked = tuple(each for each in self._asked if each is not forgotten)
 
-    def publish(
-        self, metadata: dict[str, str] | None, send: Callable[[dict[str, str] | None], int]
-    ) -> int:
-        """Call ``send`` with an event's metadata and what each function says of it."""
+    def publish(self, metadata: dict[str, str] | None, send: Callable[..., int]) -> int:
+        """Call ``send(metadata=...)`` with an event's metadata and what each function says."""
         said: dict[str, bool] = {}
         asked = self._asked
         while True:
@@ -135,8 +133,10 @@ class Filters:
                     said[known.tag] = _accepts(known.function, metadata or {})
             with self._lock:
                 if asked is self._asked:
-                    yes = {tag: _YES for tag, accepted in said.items() if accepted}
-                    return send({**(metadata or {}), **yes} or None)
+                    if said:
+                        yes = {tag: _YES for tag, accepted in said.items() if accepted}
+                        metadata = {**(metadata or {}), **yes} or None
+                    return send(metadata=metadata)
                 asked = self._asked
 
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.engine import Engine
@@ -104,32 +105,17 @@ class Hub:
 
     # -- publishing ------------------------------------------------------------------
 
-    def publish(
-        self,
-        event: SSEEvent,
-        *,
-        key: str | None = None,
-        metadata: dict[str, str] | None = None,
-        users: Iterable[str] = (),
-        channels: Iterable[str] = (),
-        clients: Iterable[str] = (),
-        everyone: bool = False,
-    ) -> int:
-        """Publish one event; how many streams of this node it goes to."""
+    def publish(self, event: SSEEvent, metadata: dict[str, str] | None, **targets: Any) -> int:
+        """Publish one event; how many streams of this node it goes to.
 
-        def send(marks: dict[str, str] | None) -> int:
-            return self.broker.publish(
-                self.engine,
-                event,
-                users=users,
-                channels=channels,
-                clients=clients,
-                everyone=everyone,
-                key=key,
-                metadata=marks,
-            )
-
-        return self.filters.publish(metadata, send)
+        Args:
+            event: The event.
+            metadata: Its metadata, checked.
+            **targets: Targets and key, as the broker's ``publish`` takes them.
+        """
+        return self.filters.publish(
+            metadata, partial(self.broker.publish, self.engine, event, **targets)
+        )
 
     def wait_for_room(self, wake: Callable[[], Any]) -> bool:
         """Whether publishers have room now; if not, ``wake`` is called when it is worth a look."""

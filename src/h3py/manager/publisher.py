@@ -169,7 +169,7 @@ class Publisher(ABC):
         hub = self._open()
         if not all(targets.values()):
             return 0
-        return hub.publish(made, key=key, metadata=marks, **targets)
+        return hub.publish(made, marks, key=key, **targets)
 
     def _name(self, kind: str, name: str) -> str:
         return check_name(kind, name, self.options.max_name_bytes)
