@@ -236,7 +236,7 @@ def test_deep_data_is_sent_or_refused(mounted: Mounted) -> None:
     stream = mounted.stream()
     with mounted.client() as client:
         statuses = []
-        for depth in (10, *range(900, 1001), 2000):
+        for depth in (10, *range(900, 1001), 30_000):
             body = b'{"target": "broadcast", "event": "x", "data": %s}' % (
                 b"[" * depth + b"]" * depth
             )

@@ -30,7 +30,7 @@ Grant = Collection[str] | Callable[[str], object]
 _Test = Callable[[str], object]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
     """Who it is, and what they may.
 
