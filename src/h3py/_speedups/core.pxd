@@ -204,6 +204,7 @@ cdef struct Pump:
     int64_t wanted          # bytes that a publisher was refused for lack of memory
     # pump
     uint64_t position
+    uint64_t stride         # entries that this round has walked
     int64_t position_bytes
     int64_t now_ms
     Conn** conns            # all of its parked connections ...

@@ -31,10 +31,6 @@ cdef enum:
     # copying), and half of a queue at its default cap can always be taken by an empty one.
     WALK_BYTES = 32 * 1024
     WALK_ENTRIES = 512
-    # While streams read on that could be live: fewer than each of them is given in a round
-    # (``lag.TAKE_BLOCKS``), so that whoever takes what it gets meets the pump, however fast
-    # publishing is. Publishers are refused the sooner.
-    WALK_ENTRIES_LAGGING = 64
 
 
 cdef inline bint has_room(const Conn* conn, size_t size) noexcept nogil:
@@ -47,12 +43,11 @@ cdef uint64_t walk(Pump* pump, uint64_t head) noexcept nogil:
     cdef uint64_t first = pump.position + 1
     cdef uint64_t last = pump.position
     cdef uint64_t end
-    cdef uint64_t entries = WALK_ENTRIES_LAGGING if pump.lagging_count else WALK_ENTRIES
     cdef size_t bytes = 0, most = pump.core.options.max_queue // 2
     cdef Block* block
     if most > WALK_BYTES:
         most = WALK_BYTES
-    while last < head and last - pump.position < entries and bytes < most:
+    while last < head and last - pump.position < WALK_ENTRIES and bytes < most:
         last += 1
         block = log_entry(&pump.core.log, last).block
         pump.position_bytes += entry_bytes(block)

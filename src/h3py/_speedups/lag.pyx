@@ -149,17 +149,26 @@ cdef bint read_on(Pump* pump, Conn* conn) noexcept nogil:
 
 
 cdef void walk_lagging(Pump* pump) noexcept nogil:
-    """One step of reading on for every lagging stream that has room; the first one rotates."""
+    """Reading on for every lagging stream that has room; the first one rotates.
+
+    Each may take twice what this round has walked, so whoever takes what it gets meets the
+    pump, however fast publishing is.
+    """
+    cdef uint32_t steps = 1 + <uint32_t> (2 * pump.stride) // TAKE_BLOCKS
     cdef uint32_t count = pump.lagging_count
-    cdef uint32_t _, i, at, kept = 0
+    cdef uint32_t _, i, at, left, kept = 0
     cdef Conn* conn
     if count == 0:
         return
     at = pump.rotation % count
     for _ in range(count):
         conn = pump.lagging[at]
-        if conn.phase != PHASE_LAGGING or conn.verdict or not read_on(pump, conn):
-            conn.marks &= <uint16_t> ~MARK_LISTED
+        left = steps
+        while left:
+            if conn.phase != PHASE_LAGGING or conn.verdict or not read_on(pump, conn):
+                conn.marks &= <uint16_t> ~MARK_LISTED
+                break
+            left -= 1
         at += 1
         if at == count:
             at = 0

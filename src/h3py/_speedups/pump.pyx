@@ -107,8 +107,10 @@ cdef bint pump_round(Pump* pump, bint wait) noexcept nogil:
     counter_add64(&core.stats.rounds, 1)
     take_events(pump, events, count)
     head = take_mail(pump)
+    pump.stride = pump.position
     if head > pump.position:
         pump.position = walk(pump, head)
+    pump.stride = pump.position - pump.stride
     walk_lagging(pump)
     if pump.pending_count:
         look_at_pending(pump)
