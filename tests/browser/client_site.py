@@ -45,10 +45,11 @@ class Site:
     """What is served, and what was asked.
 
     Args:
+        cors: Who else may use the endpoints.
         **options: Of the manager.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, cors: Any = None, **options: Any) -> None:
         self.manager = SSEManager(**options)
         self.seen: list[Seen] = []
         self.ended: list[tuple[str, str]] = []
@@ -62,7 +63,7 @@ class Site:
         self.manager.on_disconnect(
             lambda one, reason: self.ended.append((one.client_id, reason.value))
         )
-        self.manager.mount(self.app, authenticate=self.allow)
+        self.manager.mount(self.app, authenticate=self.allow, cors=cors)
 
     def allow(self, event: H3Event) -> Principal:
         """Who asks. Notes the request, and waits while requests are held back."""

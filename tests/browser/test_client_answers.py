@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.client_site import Serve, Site, connected, open_page
+from h3py.app.middleware import CORS
+from tests.browser.client_site import Serve, Site, connected, numbers, open_page
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.browser
@@ -184,3 +185,23 @@ def test_mistakes_are_told_at_once(serve_app: Serve, context: Any) -> None:
     for mistake in ("start({ channels: ['a,b'] })", "start(), sse.addHandler('x', 5)"):
         told = page.evaluate(f"() => {{ try {{ {mistake} }} catch (e) {{ return e.name }} }}")
         assert told == "TypeError"
+
+
+def test_the_stream_may_be_another_origins(serve_app: Serve, context: Any) -> None:
+    """Header by header: a token, a position, a ping's JSON; and cookies, which are let through."""
+    pages = serve_app(Site().app)
+    site = Site(cors=CORS(origins=[pages.url], credentials=True))
+    site.token = "secret"
+    streams = serve_app(site.app, retry_ms=1)
+    context.add_cookies([{"name": "who", "value": "ann", "url": streams.url}])
+    options = f"to: '{streams.url}/api/sse', credentials: true, token: 'secret'"
+    page = connected(open_page(context, pages, f"{{ {options} }}"))
+    site.send(1)
+    numbers(page, 1)
+    site.manager.disconnect_client(page.evaluate("sse.clientId"))
+    wait_until(lambda: len(site.streams()) == 2)
+    site.send(2)
+    assert numbers(page, 2) == [1, 2]
+    assert page.evaluate("sse.ping()") is True
+    assert "last-event-id" in site.streams()[1].headers
+    assert {one.headers.get("cookie") for one in site.seen} == {"who=ann"}
