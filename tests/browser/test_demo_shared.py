@@ -121,6 +121,25 @@ def test_what_people_write_is_text(ada: Any, visitor: Callable[[str], Any]) -> N
         assert page.title() == "h3py: live streams"
 
 
+def test_rooms_survive_the_servers_death(backend: str, page: Any, errors: list[str]) -> None:
+    with start_demo(backend) as first:
+        url = url_of(first)
+        enter(page, url, "Ada")
+        for text in ("one", "two", "three"):
+            say(page, text)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    with start_demo(backend, int(url.rpartition(":")[2])) as second:
+        url_of(second)
+        wait_for_log(page, "shared.*history was lost")
+        wait_for_text(page, "[data-room=lobby] .names", "^Ada$")
+        say(page, "four")
+        assert said(page) == ["four"], "its numbers begin anew"
+        page.close()
+    assert {error for error in errors if "net::ERR" not in error} == set()
+    errors.clear()
+
+
 def test_a_terminal_may_say_something(ada: Any) -> None:
     run_line(ada, "Say something there")
     ada.wait_for_function("() => messages.textContent.includes('hello')")

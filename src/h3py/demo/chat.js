@@ -1,7 +1,7 @@
 // Rooms: who is there, what was said, and saying something.
 
 import { appendTo, byId, clockTime, element, hueOf } from "/dom.js";
-import { ROOMS, follow, follows, live, me, rename, say, sse } from "/live.js";
+import { ROOMS, enter, follow, follows, live, me, rename, say, sse } from "/live.js";
 
 const MOST_MESSAGES = 150;
 
@@ -56,6 +56,14 @@ live.addEventListener("entered", ({ detail: { you, messages } }) => {
   if (!me.name) byId("name").placeholder = you.name;
   for (const message of messages) hear(message, true);
   showRooms();
+});
+
+// Another server, or one that has forgotten: its messages have numbers of their own.
+sse.addHandler("h3py:reset", () => {
+  known.clear();
+  for (const room of ROOMS) heard.set(room, []);
+  redraw();
+  enter();
 });
 
 // --- who is there ------------------------------------------------------------------------------

@@ -234,7 +234,17 @@ for (const [what, make] of commands) {
 
 // --- begin ---------------------------------------------------------------------------------------
 
-for (const stream of streams) stream.start();
+// This window says first who it is: where several windows have all the connections that a browser
+// allows, a request would wait for a stream to end.
+let begun = false;
+function begin() {
+  if (begun) return;
+  begun = true;
+  for (const stream of streams) stream.start();
+}
+named("clock").start();
+live.addEventListener("entered", begin);
+setTimeout(begin, 2000);
 document.addEventListener("visibilitychange", () => {
   for (const stream of streams) document.hidden ? stream.pause() : stream.resume();
 });
