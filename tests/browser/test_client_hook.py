@@ -1,8 +1,8 @@
 """The React hook of ``examples/sse_client``: its effects, and what they clean up.
 
 It runs with as much of React as it needs (``hooks.js``). With ``H3PY_REACT`` naming a directory
-that has ``react.development.js`` and ``react-dom.development.js`` (the ``umd`` files of React 18),
-it runs with React itself.
+that has ``react.development.js`` and ``react-dom.development.js`` it runs with React itself: the
+``umd`` files of React 18, or of a later one whatever defines the globals React and ReactDOM.
 """
 
 from __future__ import annotations
