@@ -273,7 +273,8 @@ def test_a_queue_is_never_above_its_cap(serve_app: Serve, backend: str, flavour:
                 look(writer)
 
     app.get("/stream")(task if flavour == "async" else plain)
-    server = serve_app(app, max_queue_bytes=16 * 1024)
+    # The rest must come whole, also to a reader whose lines are traced.
+    server = serve_app(app, max_queue_bytes=16 * 1024, linger_s=DEADLINE_S)
     with EventReader(f"{server.url}/stream") as reader:
         wait_until(lambda: any(stream.blocked_since for stream in tuple(server.driven)))
         numbers = [int(event.data.split()[0]) for event in reader.read_to_end()]
