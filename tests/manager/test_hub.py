@@ -234,7 +234,7 @@ def test_an_error_of_one_report_is_logged_and_the_others_are_heard(
     for reader in readers:
         reader.close()
     site.settled()
-    assert "a report of the engine could not be handled" in caplog.text
+    wait_until(lambda: "a report of the engine could not be handled" in caplog.text)
 
 
 # -- room for publishers -------------------------------------------------------------------------

@@ -54,7 +54,8 @@ def traced_bytes() -> int:
 
 
 def test_what_a_parked_stream_takes(make_site: MakeSite) -> None:
-    site = make_site()
+    # One worker: how many threads there are for a moment, and what they hold, is chance.
+    site = make_site(serve_options={"workers": 1})
     manager = site.manager
     with bare_streams(site, STREAMS):  # tables have grown, and what is made once is made
         tracemalloc.start()

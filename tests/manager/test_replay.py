@@ -245,6 +245,7 @@ def test_coming_back_under_publishing_misses_nothing_and_gets_nothing_twice(
         manager.send_to_channel("a", "end")
         while (event := reader.read_event()).type != "end":
             got[event.type].append(int(event.data))
+    wait_until(lambda: not manager.get_connections())
     assert got["a"] == published["a"]
     assert got["b"] == published["b"]
     assert got["c"] == []
