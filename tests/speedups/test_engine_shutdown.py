@@ -223,6 +223,22 @@ class TestFarewells:
             assert stream.wire.ended
 
 
+def test_whoever_waits_for_a_page_ends_at_once() -> None:
+    with Rig(paging=True, log_events=8) as rig:
+        for n in range(20):
+            rig.publish(f"{n}")
+            rig.step()
+        stream = rig.adopt()
+        rig.engine.subscribe(stream.handle, position=1)
+        rig.settle()
+        assert stream.state == "paging"
+        rig.engine.shutdown(reason=SHUTDOWN.code, farewell=b": bye\n\n")
+        rig.clock.advance(0.05)
+        rig.settle()
+        assert stream.wire.ended
+        assert stream.wire.chunks == []
+
+
 class TestTails:
     """What is left of a response that is over: closed gently, and no stream."""
 
