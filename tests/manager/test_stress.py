@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from h3py import BackpressureDetected, MemoryBroker, SSEManager
+from h3py import BackpressureDetected, CloseReason, MemoryBroker, SSEManager
 from tests.manager.support.fleet import Fleet, Listener
 from tests.manager.support.site import Site
 from tests.support.wait import DEADLINE_S, SCALE, pause, wait_until
@@ -89,6 +89,7 @@ def test_every_client_sees_every_event_of_its_channels_once_and_in_order(
         assert fleet.reconnects > EVENTS
         assert site.manager.stats()["resets"] == 0
     site.settled()
+    assert set(site.server.closed_streams) <= {CloseReason.CLIENT_CLOSED, CloseReason.REPLACED}
 
 
 def complete(listener: Listener) -> bool:

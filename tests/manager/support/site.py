@@ -136,10 +136,11 @@ class Site:
         )
         self.readers.append(reader)
         if wait:
+            # The new one: an older one of the same name may be there until it is replaced.
             wait_until(
                 lambda: (
-                    self.subscriptions.get(client) is not before
-                    and self.manager.is_client_connected(client)
+                    self.subscriptions.get(client) not in (None, before)
+                    and self.subscriptions[client].present
                 ),
                 what=f"{client} is connected",
             )
