@@ -221,7 +221,7 @@ CASES: tuple[Case, ...] = (
         "memory-parked",
         "Requests, establishing, memory",
         "memory per parked stream (a user and two channels)",
-        memory("/fan", 5000),
+        memory("/fan", 10_000),
         (Figure("kib", "KiB", "", False, relative=False, goals=both(1.5, 0.8), digits=2),),
     ),
     Case(

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from functools import lru_cache
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.format import SSEEvent, format_event
@@ -122,7 +123,7 @@ class BaseExchange:
         stream = Stream(
             conversation.server,
             self.make_connection(),  # type: ignore[arg-type]  # of the kind that this thread needs
-            label=f"{request.method} {request.path}",
+            label=intern(f"{request.method} {request.path}"),
             last_event_id=request.headers.get("last-event-id"),
             driver=driver,
         )
