@@ -12,7 +12,6 @@ import random
 import threading
 import time
 from functools import lru_cache
-from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.format import SSEEvent, format_event
@@ -123,7 +122,7 @@ class BaseExchange:
         stream = Stream(
             conversation.server,
             self.make_connection(),  # type: ignore[arg-type]  # of the kind that this thread needs
-            label=intern(f"{request.method} {request.path}"),
+            label=_label(request.method, request.path),
             last_event_id=request.headers.get("last-event-id"),
             driver=driver,
         )
@@ -208,6 +207,12 @@ def opening(retry_ms: int | None, *, chunked: bool) -> bytes:
     if retry_ms is None:
         return b""
     return random.choice(_openings(retry_ms, chunked))
+
+
+@lru_cache(maxsize=256)
+def _label(method: str, path: str) -> str:
+    """What a stream is called in logs; streams of one route share it."""
+    return f"{method} {path}"
 
 
 @lru_cache(maxsize=16)

@@ -82,13 +82,19 @@ def check_where(where: Where) -> Condition | Accepts:
 
 
 class Filters:
-    """The functions that are asked about each event."""
+    """The functions that are asked about each event.
+
+    Attributes:
+        asked: They.
+        lock: Held while they change, and while an event is published that all of them have
+            been asked about.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._used: dict[Accepts, _Known] = {}
         self._unused: dict[Accepts, _Known] = {}  # the longest unused first
-        self._asked: tuple[_Known, ...] = ()
+        self.asked: tuple[_Known, ...] = ()
         self._numbers = itertools.count()
 
     def take(self, function: Accepts, head: Callable[[], int]) -> tuple[Condition, int]:
@@ -101,18 +107,18 @@ class Filters:
         Returns:
             Its condition, and the sequence after which every event has its answer.
         """
-        with self._lock:
+        with self.lock:
             known = self._used.get(function) or self._unused.pop(function, None)
             if known is None:
                 known = _Known(function, f"\0where:{next(self._numbers)}", head())
-                self._asked = (*self._asked, known)
+                self.asked = (*self.asked, known)
             self._used[function] = known
             known.users += 1
             return known.condition, known.since
 
     def give_back(self, function: Accepts) -> None:
         """A subscriber with this function has gone."""
-        with self._lock:
+        with self.lock:
             known = self._used[function]
             known.users -= 1
             if known.users:
@@ -121,23 +127,25 @@ class Filters:
             self._unused[function] = known
             if len(self._unused) > MAX_UNUSED:
                 forgotten = self._unused.pop(next(iter(self._unused)))
-                self._asked = tuple(each for each in self._asked if each is not forgotten)
+                self.asked = tuple(each for each in self.asked if each is not forgotten)
 
-    def publish(self, metadata: dict[str, str] | None, send: Callable[..., int]) -> int:
-        """Call ``send(metadata=...)`` with an event's metadata and what each function says."""
+    def publish(
+        self, metadata: dict[str, str] | None, send: Callable[[dict[str, str] | None], int]
+    ) -> int:
+        """Call ``send`` with an event's metadata, and with what each function says of it."""
         said: dict[str, bool] = {}
-        asked = self._asked
+        asked = self.asked
         while True:
             for known in asked:
                 if known.tag not in said:
                     said[known.tag] = _accepts(known.function, metadata or {})
-            with self._lock:
-                if asked is self._asked:
+            with self.lock:
+                if asked is self.asked:
                     if said:
                         yes = {tag: _YES for tag, accepted in said.items() if accepted}
                         metadata = {**(metadata or {}), **yes} or None
-                    return send(metadata=metadata)
-                asked = self._asked
+                    return send(metadata)
+                asked = self.asked
 
 
 def _accepts(function: Accepts, metadata: Mapping[str, str]) -> bool:

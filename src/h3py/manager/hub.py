@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -105,16 +105,27 @@ class Hub:
 
     # -- publishing ------------------------------------------------------------------
 
-    def publish(self, event: SSEEvent, metadata: dict[str, str] | None, **targets: Any) -> int:
-        """Publish one event; how many streams of this node it goes to.
-
-        Args:
-            event: The event.
-            metadata: Its metadata, checked.
-            **targets: Targets and key, as the broker's ``publish`` takes them.
-        """
-        return self.filters.publish(
-            metadata, partial(self.broker.publish, self.engine, event, **targets)
+    def publish(
+        self,
+        event: SSEEvent,
+        users: Iterable[str],
+        channels: Iterable[str],
+        clients: Iterable[str],
+        everyone: bool,
+        key: str | None,
+        metadata: dict[str, str] | None,
+    ) -> int:
+        """Publish one event, as the broker does; how many streams of this node it goes to."""
+        filters = self.filters
+        publish = self.broker.publish
+        with filters.lock:
+            if not filters.asked:
+                # By place: what is given by name costs as much as all the rest of the call.
+                return publish(
+                    self.engine, event, users, channels, clients, everyone, key, metadata
+                )
+        return filters.publish(
+            metadata, partial(publish, self.engine, event, users, channels, clients, everyone, key)
         )
 
     def wait_for_room(self, wake: Callable[[], Any]) -> bool:

@@ -146,7 +146,7 @@ class Publisher(ABC):
             TypeError: Bytes as data, or data that JSON cannot express.
             ValueError: A field that cannot be sent; an id where there is history.
         """
-        return self._publish(event, data, id, key, metadata, everyone=True)
+        return self._publish(event, data, id, key, metadata, (), (), (), True)
 
     def _publish(
         self,
@@ -155,7 +155,10 @@ class Publisher(ABC):
         event_id: str | None,
         key: str | None,
         metadata: Mapping[str, Any] | None,
-        **targets: Any,
+        users: Iterable[str] = (),
+        channels: Iterable[str] = (),
+        clients: Iterable[str] = (),
+        everyone: bool = False,
     ) -> int:
         made = make_event(event, data, event_id)
         if made.id is not None and self.broker.history:
@@ -167,9 +170,9 @@ class Publisher(ABC):
         if key is not None and not isinstance(key, str):
             raise TypeError(f"key must be a str, not {type(key).__name__}")
         hub = self._open()
-        if not all(targets.values()):
+        if not (everyone or users or channels or clients):
             return 0
-        return hub.publish(made, marks, key=key, **targets)
+        return hub.publish(made, users, channels, clients, everyone, key, marks)
 
     def _name(self, kind: str, name: str) -> str:
         return check_name(kind, name, self.options.max_name_bytes)
