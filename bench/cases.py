@@ -262,7 +262,7 @@ CASES: tuple[Case, ...] = (
                 "x",
                 False,
                 relative=False,
-                goals=both(3.0, 1.5),
+                goals={"trio": Goal(3.0, 1.5)},
                 digits=2,
             ),
             Figure("idle_p99", "p99, idle", "ms", False, digits=3),

@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
-from h3py import CORS, H3, ConfigError, H3Event, Principal, RateLimit, SSEManager
+from h3py import (
+    CORS,
+    H3,
+    ConfigError,
+    H3Event,
+    ManagerClosed,
+    Principal,
+    RateLimit,
+    SSEManager,
+)
 from h3py.options import Backend
-from h3py.testing import ManualClock
+from h3py.testing import ManualClock, wait_until
 from tests.manager.support.mounted import Mounted, by_token, token
 from tests.support.client import Client, Reply
 
@@ -69,6 +78,31 @@ def test_in_an_application_that_is_mounted_itself(asking: Any) -> None:
     SSEManager().mount(inner, "/sse")
     outer.mount("/v1", inner)
     assert asking(outer)("HEAD", "/v1/sse").status == 200
+
+
+def test_an_application_that_is_served_again_publishes_before_anybody_comes(
+    serve_app: Any,
+) -> None:
+    manager, app = SSEManager(), H3()
+    manager.mount(app)
+    for _ in range(2):
+        server = serve_app(app)
+        assert manager.broadcast("news", "nobody is here") == 0
+        with Client(server.addresses[0]) as client:
+            client.request("GET", "/api/sse")
+            client.read_head()
+            wait_until(lambda: manager.broadcast("news", "somebody is") == 1)
+        server.shutdown()
+        wait_until(lambda: manager.stats()["connections"] == 0)
+        wait_until(lambda: closed(manager))
+
+
+def closed(manager: SSEManager) -> bool:
+    try:
+        manager.broadcast("news")
+    except ManagerClosed:
+        return True
+    return False
 
 
 def test_two_managers_and_two_mounts_of_one(serve_app: Any) -> None:

@@ -47,6 +47,7 @@ def test_ids_have_a_fixed_width_and_say_their_position() -> None:
         "00000000000 -000000000001",
         "000000000007-00000 000001",
         "+00000000007-000000000001",
+        "000000000007-0000000001  ",
     ],
 )
 def test_an_id_that_this_engine_has_not_given(text: str) -> None:

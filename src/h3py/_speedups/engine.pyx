@@ -359,9 +359,11 @@ cdef class Engine(EngineGroups):
         try:
             if bytes.fromhex(epoch) != (<object> self.core.epoch).to_bytes(ID_DIGITS // 2, "big"):
                 return None
-            return int.from_bytes(bytes.fromhex(digits), "big")
+            sequence = int.from_bytes(bytes.fromhex(digits), "big")
         except ValueError:
             return None
+        # As it was given, and not in another spelling: fromhex passes over white space.
+        return sequence if self.event_id(sequence) == event_id else None
 
 
 cdef inline bint may_go_on(Core* core, bint lagging) noexcept nogil:

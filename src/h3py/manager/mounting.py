@@ -92,6 +92,8 @@ def mount(
         check_field("www-authenticate", challenge)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"mount: challenge: {error}") from None
+    # An application that is served again may publish before the first stream comes.
+    app.on_start(manager.open)
     endpoints = Endpoints(manager, public=public, hello=hello)
     group = app.group(prefix, middleware=[] if cors is None else [cors])
     group.get("/client.js", Script())
