@@ -148,7 +148,8 @@ byId("say").addEventListener("submit", async (submitted) => {
   if (!follows(`room:${shown}`)) await follow(`room:${shown}`);
   const answer = await say(shown, text);
   byId("chat-error").textContent = answer.error;
-  if (answer.ok) byId("text").value = "";
+  // Only what was said: the next line may have been typed before the answer came.
+  if (answer.ok && byId("text").value.trim() === text) byId("text").value = "";
 });
 
 byId("name").value = me.name;
