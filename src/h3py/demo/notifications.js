@@ -70,13 +70,14 @@ export const signed = () =>
 
 byId("notify").addEventListener("submit", async (submitted) => {
   submitted.preventDefault();
+  const words = byId("said").value;
   let answer = await signed();
   if (answer.ok) {
     const { body, signature } = answer.body;
     answer = await post("/webhooks/notify", body, { "X-Signature": signature });
   }
   byId("notes-error").textContent = answer.error;
-  if (answer.ok) byId("said").value = "";
+  if (answer.ok && byId("said").value === words) byId("said").value = "";
 });
 
 byId("export").addEventListener("click", async () => {
