@@ -22,10 +22,14 @@ Sample = dict[str, float]
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure to reach: ``must`` at least, ``after`` what is hoped for."""
+    """A figure to reach: ``must`` at least, ``after`` what is hoped for.
+
+    ``beside`` names the other server that a relative goal is a multiple of; else the floor.
+    """
 
     must: float
     after: float | None = None
+    beside: str = FLOOR
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,16 @@ def ratio(value: float | None, floor: float | None) -> float | None:
     return value / floor if value is not None and floor else None
 
 
-def verdict(figure: Figure, contender: str, value: float | None, floor: float | None) -> str:
-    """Met, missed, or as good as hoped for."""
+def beside(results: dict[str, Any], case: Case, figure: Figure, contender: str) -> float | None:
+    """What a contender's figure is compared with: the floor's, or another server's."""
     goal = figure.goals.get(contender)
-    judged = ratio(value, floor) if figure.relative else value
+    return median(results, case.name, FLOOR if goal is None else goal.beside, figure.key)
+
+
+def verdict(figure: Figure, contender: str, value: float | None, other: float | None) -> str:
+    """Met, missed, or as good as hoped for; ``other`` is what it is compared with."""
+    goal = figure.goals.get(contender)
+    judged = ratio(value, other) if figure.relative else value
     if goal is None:
         return ""
     if judged is None:
@@ -74,6 +80,8 @@ def goal_text(figure: Figure, goal: Goal) -> str:
     """A goal as ">= 10x, hope 20x"."""
     sign = ">=" if figure.higher_is_better else "<="
     unit = "x" if figure.relative else ""
+    if goal.beside != FLOOR:
+        unit += f" {goal.beside}"
     hope = f", hope {goal.after:,g}{unit}" if goal.after is not None else ""
     return f"{sign} {goal.must:,g}{unit}{hope}"
 
@@ -105,7 +113,9 @@ def rows(results: dict[str, Any], case: Case) -> list[str]:
             value = median(results, case.name, contender, figure.key)
             times = ratio(value, floor)
             said = (
-                "**failed**" if contender in failures else verdict(figure, contender, value, floor)
+                "**failed**"
+                if contender in failures
+                else verdict(figure, contender, value, beside(results, case, figure, contender))
             )
             cells += [number(value, figure.digits), number(times, 2), said]
         lines.append("| " + " | ".join([*cells, goals_text(figure)]) + " |")
@@ -117,10 +127,10 @@ def summary(results: dict[str, Any]) -> list[str]:
     met, missed, unmeasured = 0, [], 0
     for case in CASES:
         for figure in case.figures:
-            floor = median(results, case.name, FLOOR, figure.key)
             for contender in figure.goals:
                 value = median(results, case.name, contender, figure.key)
-                word = verdict(figure, contender, value, floor)
+                other = beside(results, case, figure, contender)
+                word = verdict(figure, contender, value, other)
                 if word == "not measured":
                     unmeasured += 1
                 elif "missed" in word:

@@ -12,7 +12,7 @@ import pytest
 from bench.cases import CASES
 from bench.figures import FLOOR, GATHERED, OURS, Figure, Goal, both
 from bench.plot import Bar, bars
-from bench.report import goals_text, verdict, write_report
+from bench.report import beside, goals_text, verdict, write_report
 from bench.run import chosen, merge
 
 MORE = Figure("rate", "events", "", True, goals=both(10, 20))
@@ -37,6 +37,19 @@ ABSOLUTE = Figure("kib", "memory", "KiB", False, relative=False, goals={"trio": 
 )
 def test_verdicts(figure: Figure, value: float | None, floor: float | None, expected: str) -> None:
     assert verdict(figure, "trio", value, floor) == expected
+
+
+def test_a_goal_may_be_a_multiple_of_another_server() -> None:
+    case = next(case for case in CASES if case.name == "get")
+    rate = case.figures[0]
+    medians = {FLOOR: 200.0, "trio": 41.0, "threads": 20.0, "sse-starlette": 40.0, "gthread": 8.0}
+    contenders = {name: {"rate": {"median": value}} for name, value in medians.items()}
+    results = {"cases": {"get": {"contenders": contenders}}}
+    assert beside(results, case, rate, "trio") == 40.0
+    assert verdict(rate, "trio", 41.0, beside(results, case, rate, "trio")) == "met"
+    assert verdict(rate, "threads", 20.0, beside(results, case, rate, "threads")) == "**missed**"
+    del contenders["sse-starlette"]
+    assert verdict(rate, "trio", 41.0, beside(results, case, rate, "trio")) == "not measured"
 
 
 def test_no_goal_no_verdict() -> None:
