@@ -30,16 +30,28 @@ sse.addHandler("h3py:hello", () => enter());
 let entering = null;
 let again = false;
 
+// A stream is known by name a moment after its greeting has left.
+const SOON_MS = 100;
+const TRIES = 50;
+
 // Tell the server who this window is and what it follows. Calls that come meanwhile become one.
 export async function enter() {
   if (!sse.connected || !sse.clientId) return;
   again = entering !== null;
   entering ??= (async () => {
+    let tries = TRIES;
     do {
       again = false;
       const said = { tab, client_id: sse.clientId, name: me.name, channels: [...followed] };
       const answer = await post("/live/enter", said);
-      if (!answer.body) continue; // its stream is not there yet, or has gone: the next hello
+      if (!answer.body) {
+        // Not there yet; or gone, and then the next hello has another name, or none comes.
+        if (answer.ok && sse.connected && tries-- > 0) {
+          await new Promise((soon) => setTimeout(soon, SOON_MS));
+          again = true;
+        }
+        continue;
+      }
       me.id = answer.body.you.id;
       live.dispatchEvent(new CustomEvent("entered", { detail: answer.body }));
     } while (again);

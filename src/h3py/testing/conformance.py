@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from typing import assert_never
 
@@ -29,6 +30,7 @@ from h3py.connection import (
     ConnectionState,
     ThreadConnection,
     TrioConnection,
+    wait_for,
 )
 from h3py.errors import BufferFull, ConnectionClosed, NotStreamingMode
 from h3py.testing.memory import MemoryConnection
@@ -39,6 +41,8 @@ from h3py.testing.waiting import Deadline, wait_until
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 # Writing so much into a connection whose peer reads nothing must fill any queue.
 FILL_BYTES = 64 * 1024 * 1024
+FILL_SETTLE_S = 0.02
+FILL_REFUSALS = 3
 
 
 def check_connection(make_pair: Callable[[], Pair]) -> None:
@@ -321,15 +325,21 @@ def _begun(pair: Pair) -> Pair:
 
 
 def _fill(connection: BaseConnection) -> int:
-    """Write until there is no room; returns how many bytes were taken."""
-    taken = 0
+    """Write until there is no room, and none is found later; returns how many bytes were taken."""
+    taken = refused = 0
     piece = b"x" * 512
     while taken < FILL_BYTES:
         try:
             connection.write_chunk(piece)  # type: ignore[attr-defined]  # each kind has its own
         except BufferFull:
-            return taken
-        taken += len(piece)
+            if refused == FILL_REFUSALS or connection.fileno() < 0:
+                return taken
+            # The kernel may find more room after it has refused, and tell nobody of a little.
+            refused += 1
+            wait_for(connection.fileno(), time.monotonic() + FILL_SETTLE_S, write=True)
+        else:
+            taken += len(piece)
+            refused = 0
     raise AssertionError(f"{FILL_BYTES} bytes were taken although nobody reads")
 
 
