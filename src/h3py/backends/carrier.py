@@ -12,6 +12,7 @@ registry of driven streams and the set of hubs.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from h3py.backends.draining import Drain
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from h3py.sse.stream import Stream
     from h3py.wire import Wire
 
+# How often the rest of what a driver sends is left to others, at most.
+ASK_EVERY_S = 0.05
 # After these the client takes nothing more: what is queued for it is dropped.
 ABRUPT = frozenset({CloseReason.CLIENT_CLOSED, CloseReason.SLOW, CloseReason.TIMEOUT})
 
@@ -93,7 +96,18 @@ class Carrier(StreamHost):
             stream.end(CloseReason.SHUTDOWN)
 
     def want_writable(self, stream: Stream) -> None:
-        """Have the rest of what was sent leave as soon as the socket takes it."""
+        """Have the rest of what its driver sent leave when the socket takes it.
+
+        A driver that goes on as fast as it can would wake another thread each time, and wait for
+        it: so this is heard now and then. What falls in between is the sweep's.
+        """
+        now = time.monotonic()
+        if now - stream.asked_at >= ASK_EVERY_S:
+            stream.asked_at = now
+            self.watch_writable(stream)
+
+    def watch_writable(self, stream: Stream) -> None:
+        """Be told once, when the socket takes more; the rest leaves then."""
         try:
             self.engine.want_writable(stream.handle)
         except OSError:
