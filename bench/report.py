@@ -21,7 +21,7 @@ INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; do not edit. What is measured and how stands in
 [bench/README.md](../../bench/README.md); what was tried where a figure is behind its goal, in
-[notes.md](notes.md).
+[the performance notes](../performance-notes.md).
 
 Every figure stands beside that of the *floor*: a plain epoll server in C that calls `send()`
 once per event and connection ([bench/native/floor.c](../../bench/native/floor.c)), measured in

@@ -268,7 +268,7 @@ class Server(Carrier):
                 stream.end(_reason(report.reason))
         elif report.kind == "writable":
             if stream.blocked_since is None and not stream.look_after(heartbeat=False):
-                self.watch_writable(stream)
+                self.want_writable(stream)
         elif report.kind == "space":
             stream.space_again()
         elif report.kind == "slow" and stream is not None:
