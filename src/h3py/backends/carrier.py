@@ -104,6 +104,7 @@ class Carrier(StreamHost):
         now = time.monotonic()
         if now - stream.asked_at >= ASK_EVERY_S:
             stream.asked_at = now
+            stream.asked_count = stream.event_count + 1  # with the one that is being sent
             self.watch_writable(stream)
 
     def watch_writable(self, stream: Stream) -> None:

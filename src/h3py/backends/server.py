@@ -268,7 +268,10 @@ class Server(Carrier):
                 stream.end(_reason(report.reason))
         elif report.kind == "writable":
             if stream.blocked_since is None and not stream.look_after(heartbeat=False):
-                self.want_writable(stream)
+                if stream.event_count == stream.asked_count:
+                    self.watch_writable(stream)  # its driver has stopped: only this sends it
+                else:
+                    self.want_writable(stream)
         elif report.kind == "space":
             stream.space_again()
         elif report.kind == "slow" and stream is not None:

@@ -53,9 +53,9 @@ class Stream:
     """The state of one stream; reached by users through its writers."""
 
     __slots__ = (
-        "_callbacks", "_ended", "_space", "_told", "address", "asked_at", "blocked_since",
-        "close_reason", "connection", "driver", "event_count", "fin", "handle", "home", "host",
-        "idle_since", "label", "last_event_id", "looked_at", "looked_queued", "opened_at",
+        "_callbacks", "_ended", "_space", "_told", "address", "asked_at", "asked_count",
+        "blocked_since", "close_reason", "connection", "driver", "event_count", "fin",
+        "handle", "home", "host", "idle_since", "label", "last_event_id", "looked_at", "looked_queued", "opened_at",
         "seen_at", "slow", "stalled_since", "state", "thread",
     )  # fmt: skip
 
@@ -89,7 +89,9 @@ class Stream:
         # Since when a send has been waiting for the client; None while it is not.
         self.blocked_since: float | None = None
         self.slow = False
-        self.asked_at = 0.0  # when its driver last left a rest to the host
+        # When its driver last left a rest to the host, and how many events it had sent by then.
+        self.asked_at = 0.0
+        self.asked_count = 0
         # Since when the client has taken nothing of what is queued, and what was by then.
         self.stalled_since: float | None = None
         self.looked_queued = (0, 0)
