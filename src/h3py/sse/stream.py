@@ -55,8 +55,8 @@ class Stream:
     __slots__ = (
         "_callbacks", "_ended", "_space", "_told", "address", "asked_at", "asked_count",
         "blocked_since", "close_reason", "connection", "driver", "event_count", "fin",
-        "handle", "home", "host", "idle_since", "label", "last_event_id", "looked_at", "looked_queued", "opened_at",
-        "seen_at", "slow", "stalled_since", "state", "thread",
+        "handle", "home", "host", "idle_since", "label", "last_event_id", "looked_at",
+        "looked_queued", "opened_at", "seen_at", "slow", "stalled_since", "state", "thread",
     )  # fmt: skip
 
     def __init__(

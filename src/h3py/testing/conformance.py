@@ -41,8 +41,7 @@ from h3py.testing.waiting import Deadline, wait_until
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 # Writing so much into a connection whose peer reads nothing must fill any queue.
 FILL_BYTES = 64 * 1024 * 1024
-FILL_SETTLE_S = 0.02
-FILL_REFUSALS = 3
+FILL_SETTLE_S, FILL_REFUSALS = 0.02, 3
 
 
 def check_connection(make_pair: Callable[[], Pair]) -> None:
@@ -334,13 +333,12 @@ def _fill(connection: BaseConnection) -> int:
         except BufferFull:
             if refused == FILL_REFUSALS or connection.fileno() < 0:
                 return taken
-            # The kernel may find more room after it has refused, and tell nobody of a little.
-            refused += 1
+            refused += 1  # the kernel may find more room later, and tell nobody of a little
             wait_for(connection.fileno(), time.monotonic() + FILL_SETTLE_S, write=True)
         else:
             taken += len(piece)
             refused = 0
-    raise AssertionError(f"{FILL_BYTES} bytes were taken although nobody reads")
+    raise AssertionError("all was taken although nobody reads")
 
 
 def _drain(connection: TrioConnection | ThreadConnection | MemoryConnection) -> None:
