@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h3py.backends.draining import Drain
 from h3py.backends.tls_parking import TLSParking
@@ -104,7 +104,7 @@ class Carrier(StreamHost):
         now = time.monotonic()
         if now - stream.asked_at >= ASK_EVERY_S:
             stream.asked_at = now
-            stream.asked_count = stream.event_count + 1  # with the one that is being sent
+            stream.asked_count = stream.event_count
             self.watch_writable(stream)
 
     def watch_writable(self, stream: Stream) -> None:
@@ -139,7 +139,7 @@ class Carrier(StreamHost):
                     connection.queue,
                     chunked=connection.chunked,
                     handle=stream.handle,
-                    **({} if stream.home is None else stream.home.terms),
+                    **self.terms_of(stream),
                 )
                 wire.detach()
         except BaseException:
@@ -154,6 +154,10 @@ class Carrier(StreamHost):
     def engine_of(self, stream: Stream) -> Engine:
         """The engine that a stream is, or will be, parked in."""
         return self.engine if stream.home is None else stream.home.engine
+
+    def terms_of(self, stream: Stream) -> dict[str, Any]:
+        """What that engine is told of it."""
+        return {} if stream.home is None else stream.home.terms
 
     def _leave_for(self, home: StreamHome) -> None:
         with self._lock:

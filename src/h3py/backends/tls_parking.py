@@ -71,7 +71,7 @@ class TLSParking:
         try:
             stream.handle = engine.adopt(
                 -1, stream, connection.queue, chunked=connection.chunked, handle=stream.handle,
-                indirect=True, **({} if stream.home is None else stream.home.terms),
+                indirect=True, **self._server.terms_of(stream),
             )  # fmt: skip
         except BaseException:
             self._adopted.discard(stream)

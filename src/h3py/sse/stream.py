@@ -129,8 +129,7 @@ class Stream:
         if connection is None or self.close_reason is not None:
             return self._try_parked(event)
         try:
-            if not connection.send_event(event):
-                self.host.want_writable(self)
+            sent = connection.send_event(event)
         except BufferFull:
             return False
         except ConnectionClosed as error:
@@ -141,6 +140,8 @@ class Stream:
             self.end(CloseReason.ERROR)
             raise
         self.event_count += 1
+        if not sent:
+            self.host.want_writable(self)
         return True
 
     def queue_event(self, event: SSEEvent) -> bool:
