@@ -205,10 +205,7 @@ class ServeOptions:
         Raises:
             ConfigError: A keyword that is no option, or a value that is not legal.
         """
-        known = {item.name for item in fields(cls)}
-        for name in changes:
-            if name not in known:
-                raise ConfigError(f"unknown option {name!r}")
+        require_known(cls, changes)
         base = options if options is not None else cls()
         values = {item.name: getattr(base, item.name) for item in fields(cls)}
         return cls(**(values | changes))
@@ -235,6 +232,13 @@ def _integer(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} must be an integer, not {value!r}")
     return value
+
+
+def require_known(cls: type[Any], changes: dict[str, Any]) -> None:
+    known = {item.name for item in fields(cls)}
+    for name in changes:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}")
 
 
 def require_integer(name: str, value: object, *, minimum: int) -> None:

@@ -17,7 +17,7 @@ from h3py import (
     SSEManager,
     Subscription,
 )
-from h3py.backends.places import Places, address_of
+from h3py.backends.places import Places
 from h3py.testing import EventReader
 from tests.backends.ways import FLAVOURS, WAYS, Serve, Stage, settled
 from tests.support.client import Client
@@ -85,23 +85,6 @@ def test_off_nothing_is_kept() -> None:
     assert not some.by_address_limited
     assert some.admit_stream(("192.0.2.1", 1)) is None
     assert some.by_address == {}
-
-
-@pytest.mark.parametrize(
-    ("host", "address"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        # Whoever has one address of IPv6 has the 64 bits below its network (RFC 6177 section 2).
-        ("2001:db8:0:7::1", "2001:db8:0:7::"),
-        ("2001:0DB8:0000:0007:ffff:1:2:3", "2001:db8:0:7::"),
-        ("2001:db8:0:8::1", "2001:db8:0:8::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("somebody", "somebody"),
-    ],
-)
-def test_one_spelling_for_who_may_have_many(host: str, address: str) -> None:
-    assert address_of(host) == address
 
 
 def test_many_threads_at_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from h3py import ConfigError, Headers
-from h3py.backends.proxies import client_and_scheme, trusted_networks
+from h3py.backends.proxies import client_and_scheme, network_of, trusted_networks
 
 PEER = ("127.0.0.1", 5000)
 LOOPBACK = ("127.0.0.0/8",)
@@ -70,3 +70,22 @@ def test_a_network_is_a_network() -> None:
     for wrong in ("10.0.0.0/33", "proxy.example", "10.0.0.1/8", ""):
         with pytest.raises(ConfigError, match="is not a network"):
             trusted_networks((wrong,))
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        # Whoever has one address of IPv6 has the 64 bits below its network (RFC 6177 section 2).
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:0DB8:0001:0002:ffff:1:2:3", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("what a proxy says", "what a proxy says"),
+    ],
+)
+def test_one_spelling_for_who_may_have_many(host: str, network: str) -> None:
+    assert network_of(host) == network

@@ -219,6 +219,7 @@ def test_where_locks_are_refused_each_tab_connects(tabs: Tabs) -> None:
     streams: list[Any] = []
     tabs.site.manager.on_connect(streams.append)
     first, second = tabs.open(), tabs.open()
+    wait_until(lambda: len(streams) == 2)
     assert len(tabs.site.manager.get_connections()) == 2
     for stream in streams:
         stream.send_event_nowait(SSEEvent(stream.client_id))

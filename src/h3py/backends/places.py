@@ -8,11 +8,11 @@ Owner: the server. Any thread; the lock is held for a few instructions.
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from typing import TYPE_CHECKING
 
 from h3py.backends.listeners import connection_limit
+from h3py.backends.proxies import network_of
 from h3py.errors import HTTPError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Places:
                 address has.
         """
         most = self._options.max_streams_per_address
-        address = None if client is None or most is None else address_of(client[0])
+        address = None if client is None or most is None else network_of(client[0])
         with self._lock:
             if self.closed:
                 raise self._refusal(503, "the server is stopping")
@@ -99,20 +99,3 @@ class Places:
 
     def _refusal(self, status: int, why: str) -> HTTPError:
         return HTTPError(status, why, headers={"retry-after": str(self._options.retry_after_s)})
-
-
-def address_of(host: str) -> str:
-    """What a client is counted by: its address in one spelling, of IPv6 its network.
-
-    Whoever has one address of IPv6 has 2**64 of them (RFC 6177 section 2): a limit for each
-    would be none.
-    """
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
-    return str(address)

@@ -63,7 +63,29 @@ def client_and_scheme(
 
 
 def _is_in(host: str, networks: tuple[Network, ...]) -> bool:
+    address = _address(host)
+    return any(address in network for network in networks)
+
+
+@lru_cache(maxsize=1024)
+def network_of(host: str) -> str:
+    """What one client has for itself: its IPv4 address, or the /64 of its IPv6 one.
+
+    Whoever has one address of IPv6 has 2**64 of them (RFC 6177 section 2): a limit for each
+    would be none. What is no address stands for itself.
+    """
+    try:
+        address = _address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address without its zone; IPv4 also where it is written as IPv6."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
+        return address.ipv4_mapped
+    return address

@@ -28,6 +28,7 @@ from h3py.backends.readiness import Readiness
 from h3py.close_reason import CloseReason
 from h3py.errors import ManagerClosed
 from h3py.manager.filters import Condition, Filters
+from h3py.manager.info import channels_among
 from h3py.manager.registry import Registry
 from h3py.manager.subscription import Subscription
 from h3py.sse.host import StreamState
@@ -207,8 +208,7 @@ class Hub:
     def channels_of(self, subscription: Subscription) -> tuple[str, ...]:
         """The channels that a stream is in."""
         found = self.engine.info(subscription._stream.handle)
-        groups = found.get("groups", ()) if found else ()
-        return tuple(name for kind, name in groups if kind == "channel")
+        return channels_among(found.get("groups", ())) if found else ()
 
     # -- servers ---------------------------------------------------------------------
 

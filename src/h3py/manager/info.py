@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,11 @@ class ConnectionInfo:
     """Events that its policy dropped."""
 
 
+def channels_among(groups: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The channels among the groups that ``Engine.info`` gives."""
+    return tuple(name for kind, name in groups if kind == "channel")
+
+
 def describe(subscription: Subscription) -> ConnectionInfo | None:
     """A subscription as it is now; None once its stream is ending."""
     found = subscription.engine.info(subscription._stream.handle) if subscription.present else None
@@ -45,7 +50,7 @@ def describe(subscription: Subscription) -> ConnectionInfo | None:
         client_id=subscription.client_id,
         user_id=subscription.user_id,
         name=metadata.get("name"),
-        channels=tuple(name for kind, name in found["groups"] if kind == "channel"),
+        channels=channels_among(found["groups"]),
         metadata=metadata,
         connected_at=subscription.connected_at,
         last_activity_at=time.time() - found["idle_s"],

@@ -7,11 +7,11 @@ and end in ``_bytes``. ``None`` switches a limit off where that is allowed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from h3py.errors import ConfigError
-from h3py.options import KIB, MIB, require_integer, require_seconds
+from h3py.options import KIB, MIB, require_integer, require_known, require_seconds
 
 Policy = Literal["close", "catch_up", "drop_new", "drop_oldest", "keep_latest"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -97,10 +97,7 @@ class ManagerOptions:
         Raises:
             ConfigError: A keyword that is no option, or a value that is not legal.
         """
-        known = {item.name for item in fields(cls)}
-        for name in changes:
-            if name not in known:
-                raise ConfigError(f"unknown option {name!r}")
+        require_known(cls, changes)
         return cls(**changes)
 
 

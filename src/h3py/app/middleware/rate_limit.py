@@ -17,18 +17,17 @@ Owner: the middleware; any thread, under its lock, which is held for a look-up.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from h3py.app.checks import whole_number
 from h3py.app.functions import describe, inline, needs_trio
+from h3py.backends.proxies import network_of
 from h3py.errors import ConfigError, HTTPError
 from h3py.options import require_seconds
 
@@ -133,17 +132,3 @@ def client_key(event: H3Event) -> str:
     """What stands for a request's client: its IPv4 address, or the /64 of its IPv6 one."""
     client = event.client
     return "" if client is None else network_of(client[0])
-
-
-@lru_cache(maxsize=1024)
-def network_of(host: str) -> str:
-    """The network that one client has for itself."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(address) >> 64 << 64)) + "/64"
