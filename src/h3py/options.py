@@ -234,6 +234,25 @@ def _integer(name: str, value: object) -> int:
     return value
 
 
+def engine_options(options: Any) -> dict[str, Any]:
+    """What servers and managers, each by options of the same names, tell their engines."""
+    names = (
+        "pumps",
+        "max_queue_bytes",
+        "max_memory_bytes",
+        "heartbeat_s",
+        "heartbeat_misses",
+        "stall_timeout_s",
+        "slow_write_s",
+        "linger_s",
+        "max_discard_bytes",
+        "half_close",
+    )
+    # A clock in a test's hand moves the pumps, too.
+    clock = getattr(options.clock, "engine_clock", None)
+    return {name: getattr(options, name) for name in names} | {"clock": clock}
+
+
 def require_known(cls: type[Any], changes: dict[str, Any]) -> None:
     known = {item.name for item in fields(cls)}
     for name in changes:

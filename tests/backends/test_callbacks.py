@@ -1,9 +1,9 @@
-"""The thread of on_close callbacks: in order, each with its context, none in another's way."""
+"""The thread of callbacks: in order, none in another's way."""
 
 from __future__ import annotations
 
-import contextvars
 import functools
+import logging
 import threading
 
 import pytest
@@ -16,19 +16,23 @@ from tests.support.wait import DEADLINE_S
 REASON = CloseReason.KICKED
 
 
+def callback_thread() -> CallbackThread:
+    return CallbackThread("callbacks-in-test", logging.getLogger("test"), "a callback failed")
+
+
 def test_callbacks_run_in_order_in_one_thread(caplog: pytest.LogCaptureFixture) -> None:
-    thread = CallbackThread()
+    thread = callback_thread()
     ran: list[tuple[int, int, CloseReason]] = []
 
     def fails(reason: CloseReason) -> None:
         raise LookupError("on purpose")
 
     for number in range(50):
-        thread.run((contextvars.Context(), fails), REASON)
+        thread.run([fails], REASON)
         note = functools.partial(
             lambda number, reason: ran.append((number, threading.get_ident(), reason)), number
         )
-        thread.run((contextvars.Context(), note), REASON)
+        thread.run([note], REASON)
     thread.stop()
     assert [number for number, _, _ in ran] == list(range(50))
     assert {reason for _, _, reason in ran} == {REASON}
@@ -38,21 +42,9 @@ def test_callbacks_run_in_order_in_one_thread(caplog: pytest.LogCaptureFixture) 
     assert caplog.text.count("LookupError: on purpose") == 50
 
 
-def test_each_sees_its_own_context() -> None:
-    variable = contextvars.ContextVar("variable", default="unset")
-    seen: list[str] = []
-    thread = CallbackThread()
-    context = contextvars.Context()
-    context.run(variable.set, "mine")
-    thread.run((context, lambda _: seen.append(variable.get())), REASON)
-    thread.run((contextvars.Context(), lambda _: seen.append(variable.get())), REASON)
-    thread.stop()
-    assert seen == ["mine", "unset"]
-
-
 def test_without_callbacks_there_is_no_thread() -> None:
     before = threading.active_count()
-    thread = CallbackThread()
+    thread = callback_thread()
     assert threading.active_count() == before
     thread.stop()
     thread.stop()
@@ -60,10 +52,10 @@ def test_without_callbacks_there_is_no_thread() -> None:
 
 def test_it_can_be_used_again_after_its_stop() -> None:
     """A stream may end after its server has."""
-    thread = CallbackThread()
+    thread = callback_thread()
     ran = threading.Event()
     thread.stop()
-    thread.run((contextvars.Context(), lambda _: ran.set()), REASON)
+    thread.run([lambda _: ran.set()], REASON)
     assert ran.wait(DEADLINE_S)
     thread.stop()
 

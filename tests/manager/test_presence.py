@@ -93,7 +93,7 @@ def test_what_is_told_after_the_stop_waits_for_what_was_told_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A manager that is served again, while a callback of the first time still blocks."""
-    monkeypatch.setattr("h3py.manager.presence.STOP_WAIT_S", 0.01)
+    monkeypatch.setattr("h3py.backends.callbacks.STOP_WAIT_S", 0.01)
     presence, told = Presence(), []
     entered, go_on = threading.Event(), threading.Event()
 

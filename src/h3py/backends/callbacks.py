@@ -1,12 +1,13 @@
-"""Where on_close callbacks run: they may block, and what they raise harms nobody.
+"""Where the application's callbacks run: they may block, and what they raise harms nobody.
 
-Plain functions run one after the other in one thread per server, started when it
-is first needed: a callback that blocks delays other callbacks and nothing else.
-Coroutine functions are awaited on the trio loop.
+Plain functions run one after the other, in the order in which they were given, in a
+thread of their owner's that is started when it is first needed: a callback that blocks
+delays other callbacks and nothing else. A server has one for its streams' ``on_close``,
+a manager one for presence. Coroutine functions are awaited on the trio loop.
 
-Owner: the server. ``run`` from any thread; ``stop`` lets what is queued run, and
-then waits for the thread a bounded time (it is a daemon: an endless callback does
-not keep the process).
+Owner: the server or the manager. ``run`` from any thread; ``stop`` lets what is queued
+run, and waits for the thread a bounded time (it is a daemon: an endless callback does
+not keep the process). What is given after that waits for what was given before.
 """
 
 from __future__ import annotations
@@ -15,51 +16,83 @@ import inspect
 import logging
 import queue
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from h3py.close_reason import CloseReason
-from h3py.sse.host import Callback
 
-# How long a server that has ended waits for callbacks that are still running.
+# How long an owner that ends waits for callbacks that are still running.
 STOP_WAIT_S = 5.0
+
+# Calls, each with its arguments; None: the end.
+_Calls = queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None]
 
 _log = logging.getLogger("h3py.stream")
 
 
 class CallbackThread:
-    """Runs callbacks in order, in a thread of their own."""
+    """Runs callbacks in order, in a thread of their own.
 
-    def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[tuple[Callback, CloseReason] | None] = queue.SimpleQueue()
+    Args:
+        name: The thread's name.
+        log: Where errors of callbacks are logged.
+        failure: What is logged with them.
+    """
+
+    def __init__(self, name: str, log: logging.Logger, failure: str) -> None:
+        self._name = name
+        self._failed = (log, failure)
+        self._calls: _Calls = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._stopped: threading.Thread | None = None  # the one before
         self._lock = threading.Lock()
 
-    def run(self, callback: Callback, reason: CloseReason) -> None:
-        """Have ``callback`` called with ``reason``, soon."""
+    def run(self, functions: Iterable[Callable[..., Any]], *args: Any) -> None:
+        """Have each of ``functions`` called with ``args``, soon, one after the other."""
         with self._lock:
             if self._thread is None:
+                self._calls = queue.SimpleQueue()
                 self._thread = threading.Thread(
-                    target=self._loop, name="h3py-callbacks", daemon=True
+                    target=_call_all,
+                    args=(self._calls, self._stopped, *self._failed),
+                    name=self._name,
+                    daemon=True,
                 )
+                self._stopped = None
                 self._thread.start()
-        self._waiting.put((callback, reason))
+            for function in functions:
+                self._calls.put((function, args))
 
     def stop(self) -> None:
-        """Let what is queued run, and end the thread."""
+        """Let what is queued run, and end the thread; ``run`` begins another."""
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread is not None:
-            self._waiting.put(None)
+            if thread is not None:
+                self._calls.put(None)
+                self._stopped = thread
+        if thread is not None and thread is not threading.current_thread():
             thread.join(STOP_WAIT_S)
 
-    def _loop(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            (context, function), reason = item
-            try:
-                context.run(function, reason)
-            except BaseException:  # noqa: BLE001  # the application's; logged, and the next runs
-                _log.exception("an on_close callback failed")
+    def forget(self) -> None:
+        """In a forked child, which has no thread: what the parent had queued is the parent's."""
+        self._lock = threading.Lock()
+        self._thread = self._stopped = None
+
+
+def _call_all(
+    calls: _Calls, before: threading.Thread | None, log: logging.Logger, failure: str
+) -> None:
+    if before is not None:
+        before.join()
+        del before
+    while (call := calls.get()) is not None:
+        function, args = call
+        try:
+            function(*args)
+        except BaseException:  # the application's; logged, and the next runs
+            log.exception(failure)
+        # A stream that has ended is not to be kept until the next call.
+        del call, function, args
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -31,6 +31,7 @@ from h3py.backends.liveness import SlowLog, look_after
 from h3py.backends.places import Places
 from h3py.close_reason import CloseReason
 from h3py.errors import ConfigError
+from h3py.options import engine_options
 from h3py.sse.host import Callback, StreamState
 
 if TYPE_CHECKING:
@@ -61,21 +62,10 @@ class Server(Carrier):
         self.options = options
         self.now: Callable[[], float] = options.clock or time.monotonic
         self.engine = Engine(
-            pumps=options.pumps,
             log_events=options.log_events,
             log_bytes=options.log_bytes,
             log_age_s=options.log_age_s,
-            max_queue_bytes=options.max_queue_bytes,
-            max_memory_bytes=options.max_memory_bytes,
-            heartbeat_s=options.heartbeat_s,
-            heartbeat_misses=options.heartbeat_misses,
-            stall_timeout_s=options.stall_timeout_s,
-            slow_write_s=options.slow_write_s,
-            linger_s=options.linger_s,
-            max_discard_bytes=options.max_discard_bytes,
-            half_close=options.half_close,
-            # A clock in a test's hand moves the pumps, too.
-            clock=getattr(options.clock, "engine_clock", None),
+            **engine_options(options),
         )
         self.listeners: list[socket.socket] = []
         self.addresses: list[Any] = []
@@ -86,7 +76,7 @@ class Server(Carrier):
         self.slow_log = SlowLog(self.now)
         self.forced = False
         self.drain_turns = Drain(self)
-        self.callback_thread = CallbackThread()
+        self.callback_thread = CallbackThread("h3py-callbacks", _log, "an on_close callback failed")
 
     # -- hooks of the backends -------------------------------------------------
 
@@ -123,7 +113,8 @@ class Server(Carrier):
 
     def run_callback(self, callback: Callback, reason: CloseReason) -> None:
         """Run an on_close callback where it may block."""
-        self.callback_thread.run(callback, reason)
+        context, function = callback
+        self.callback_thread.run([lambda given: context.run(function, given)], reason)
 
     def shutdown(self) -> None:
         """Begin a graceful shutdown; returns at once. From any thread, and more than once."""

@@ -31,6 +31,7 @@ from h3py.manager.filters import Condition, Filters
 from h3py.manager.info import channels_among
 from h3py.manager.registry import Registry
 from h3py.manager.subscription import Subscription
+from h3py.options import engine_options
 from h3py.sse.host import StreamState
 
 if TYPE_CHECKING:
@@ -67,19 +68,8 @@ class Hub:
         self.registry = Registry(options, presence)
         self.filters = Filters()
         self.engine = Engine(
-            pumps=options.pumps,
-            max_queue_bytes=options.max_queue_bytes,
-            max_memory_bytes=options.max_memory_bytes,
-            heartbeat_s=options.heartbeat_s,
-            heartbeat_misses=options.heartbeat_misses,
             heartbeat_ids=options.heartbeat_ids and broker.history,
-            stall_timeout_s=options.stall_timeout_s,
-            slow_write_s=options.slow_write_s,
-            linger_s=options.linger_s,
-            max_discard_bytes=options.max_discard_bytes,
-            half_close=options.half_close,
-            # A clock in a test's hand moves the pumps, too.
-            clock=getattr(options.clock, "engine_clock", None),
+            **engine_options(options),
             **broker.engine_options,
         )
         self.joining = threading.Lock()
