@@ -37,6 +37,7 @@ cdef extern from "threads.h" nogil:
     void lock_wake_all(Lock* lock)
     int64_t monotonic_ns()
     int thread_start(pthread_t* thread, void* (*run)(void*) noexcept nogil, void* argument)
+    void thread_is_patient()
 
 cdef extern from "poller.h" nogil:
     int WAIT_IN, WAIT_OUT, WAIT_FIN, WAIT_GONE, WAIT_ONCE, WAIT_BATCH

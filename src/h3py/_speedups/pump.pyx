@@ -9,7 +9,7 @@ from h3py._speedups.block cimport (
 )
 from h3py._speedups.core cimport (
     Conn, PollEvent, bell_ring, lock_give, lock_take, lock_wake_all, poller_free, poller_new,
-    poller_wait, thread_start,
+    poller_wait, thread_is_patient, thread_start,
 )
 from h3py._speedups.marks cimport MARK_TOUCHED, ODD_MISSED, PHASE_LIVE, REASON_SHUTDOWN
 from h3py._speedups.deliver cimport walk
@@ -161,6 +161,7 @@ cdef void pump_end_all(Pump* pump) noexcept nogil:
 
 cdef void* run(void* argument) noexcept nogil:
     cdef Pump* pump = <Pump*> argument
+    thread_is_patient()
     while pump_round(pump, True):
         pass
     return NULL

@@ -13,6 +13,13 @@
 #include <signal.h>
 #include <stdint.h>
 #include <time.h>
+#ifdef __linux__
+#include <sched.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "faults.h"
 
@@ -92,6 +99,33 @@ static inline int thread_start(pthread_t *thread, void *(*run)(void *), void *ar
     error = pthread_create(thread, NULL, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
+}
+
+/* Tells the scheduler that this thread has much to do and no hurry: a burst to ten thousand
+ * sockets is 50 ms of sending. Whoever wakes up for less on the same core (a server's loop, for
+ * a request) then goes first, instead of when the clock next ticks, up to 4 ms later; the share
+ * of the core stays what it was. Linux 6.12 and later; for others it is nothing. Where system
+ * calls are filtered it is left, since a filter may end the process for one that it does not
+ * expect. */
+static inline void thread_is_patient(void) {
+#if defined(__linux__) && defined(SYS_sched_setattr)
+    struct {  /* sched_setattr(2), in its first version */
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes;
+    if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0)
+        return;
+    memset(&attributes, 0, sizeof attributes);
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0
+        || attributes.policy != SCHED_OTHER)
+        return;
+    attributes.size = sizeof attributes;
+    attributes.runtime = 100 * 1000 * 1000;  /* ns of a slice: the most there is */
+    syscall(SYS_sched_setattr, 0, &attributes, 0);
+#endif
 }
 
 /* How often this process is a forked child: an engine made before is not its own. */
