@@ -14,17 +14,24 @@ from tests.support.wait import DEADLINE_S
 
 
 class Log:
-    """Where events go: the metadata of each; ``head`` is how many they are."""
+    """Where events go: the metadata of each; and what an engine requires of publishers."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, str] | None] = []
+        self.version = 0
+        self.filters = Filters(self.require)
 
-    def send(self, metadata: dict[str, str] | None) -> int:
-        self.events.append(metadata)
+    def require(self, version: int) -> int:
+        self.version = version
         return len(self.events)
 
-    def head(self) -> int:
-        return len(self.events)
+    def publish(self, metadata: dict[str, str] | None) -> None:
+        said: dict[str, bool] = {}
+        while True:
+            version, marks = self.filters.answers(metadata, said)
+            if version >= self.version:
+                self.events.append(marks)
+                return
 
 
 @pytest.fixture
@@ -84,24 +91,23 @@ def test_which_functions_are_none() -> None:
 
 
 def test_without_functions_metadata_goes_as_it_is(log: Log) -> None:
-    filters = Filters()
-    assert filters.publish({"a": "b"}, log.send) == 1
-    assert filters.publish(None, log.send) == 2
+    log.publish({"a": "b"})
+    log.publish(None)
     assert log.events == [{"a": "b"}, None]
 
 
 def test_a_function_is_asked_once_per_event_and_its_answer_goes_with_it(log: Log) -> None:
-    filters, asked = Filters(), []
+    filters, asked = log.filters, []
 
     def loud(metadata: Mapping[str, str]) -> object:
         asked.append(dict(metadata))
         return metadata.get("level") == "error" and "yes"
 
-    condition, since = filters.take(loud, log.head)
-    assert filters.take(loud, log.head) == (condition, since)
+    condition, since = filters.take(loud)
+    assert filters.take(loud) == (condition, since)
     assert since == 0
     for metadata in ({"level": "error"}, {"level": "info"}, None):
-        filters.publish(metadata, log.send)
+        log.publish(metadata)
     assert asked == [{"level": "error"}, {"level": "info"}, {}]
     assert [accepted(condition, event) for event in log.events] == [True, False, False]
     assert log.events[0]["level"] == "error"
@@ -109,15 +115,15 @@ def test_a_function_is_asked_once_per_event_and_its_answer_goes_with_it(log: Log
 
 
 def test_since_is_what_was_published_before(log: Log) -> None:
-    filters = Filters()
-    filters.publish(None, log.send)
-    filters.publish(None, log.send)
-    assert filters.take(len, log.head)[1] == 2
+    filters = log.filters
+    log.publish(None)
+    log.publish(None)
+    assert filters.take(len)[1] == 2
 
 
 def test_an_event_that_was_being_asked_about_when_a_function_came_has_its_answer(log: Log) -> None:
     """Else its streams would miss an event that comes after ``since``, and nobody would know."""
-    filters = Filters()
+    filters = log.filters
     entered, go_on = threading.Event(), threading.Event()
 
     def slow(metadata: Mapping[str, str]) -> bool:
@@ -125,11 +131,11 @@ def test_an_event_that_was_being_asked_about_when_a_function_came_has_its_answer
         assert go_on.wait(DEADLINE_S)
         return True
 
-    filters.take(slow, log.head)
-    publisher = threading.Thread(target=filters.publish, args=({"a": "b"}, log.send))
+    filters.take(slow)
+    publisher = threading.Thread(target=log.publish, args=({"a": "b"},))
     publisher.start()
     assert entered.wait(DEADLINE_S)
-    condition, since = filters.take(lambda metadata: "a" in metadata, log.head)
+    condition, since = filters.take(lambda metadata: "a" in metadata)
     go_on.set()
     publisher.join(DEADLINE_S)
     assert since == 0
@@ -137,74 +143,60 @@ def test_an_event_that_was_being_asked_about_when_a_function_came_has_its_answer
 
 
 def test_a_function_that_fails_accepts_nothing(log: Log, caplog: pytest.LogCaptureFixture) -> None:
-    filters = Filters()
+    filters = log.filters
 
     def fail(metadata: Mapping[str, str]) -> bool:
         raise LookupError("on purpose")
 
-    failing, _ = filters.take(fail, log.head)
-    other, _ = filters.take(lambda metadata: True, log.head)
+    failing, _ = filters.take(fail)
+    other, _ = filters.take(lambda metadata: True)
     with caplog.at_level(logging.ERROR, "h3py.manager"):
-        filters.publish({"a": "b"}, log.send)
+        log.publish({"a": "b"})
     assert not accepted(failing, log.events[0])
     assert accepted(other, log.events[0])
     assert "a where function failed" in caplog.text
 
 
 def test_a_function_is_known_for_a_while_after_its_last_subscriber(log: Log) -> None:
-    filters = Filters()
-    first = filters.take(len, log.head)
-    filters.take(len, log.head)
-    filters.publish(None, log.send)
+    filters = log.filters
+    first = filters.take(len)
+    filters.take(len)
+    log.publish(None)
     filters.give_back(len)
     filters.give_back(len)
     functions = [lambda metadata, number=number: number for number in range(MAX_UNUSED)]
     for function in functions[:-1]:
-        filters.take(function, log.head)
+        filters.take(function)
         filters.give_back(function)
     # At the limit it is known still; one past it, the longest unused is forgotten.
-    assert filters.take(len, log.head) == first
+    assert filters.take(len) == first
     filters.give_back(len)
     for function in functions:
-        filters.take(function, log.head)
+        filters.take(function)
         filters.give_back(function)
-    condition, since = filters.take(len, log.head)
+    condition, since = filters.take(len)
     assert condition != first[0]
     assert since == 1
 
 
 def test_used_functions_are_never_forgotten(log: Log) -> None:
-    filters = Filters()
-    first = filters.take(len, log.head)
+    filters = log.filters
+    first = filters.take(len)
     for number in range(2 * MAX_UNUSED):
         function = (number).__eq__
-        filters.take(function, log.head)
+        filters.take(function)
         filters.give_back(function)
-    assert filters.take(len, log.head) == first
+    assert filters.take(len) == first
 
 
 def test_a_function_may_publish_itself(log: Log) -> None:
-    filters = Filters()
+    filters = log.filters
 
     def echo(metadata: Mapping[str, str]) -> bool:
         if "echo" not in metadata:
-            filters.publish({"echo": "1"}, log.send)
+            log.publish({"echo": "1"})
         return True
 
-    filters.take(echo, log.head)
-    filters.publish({"a": "b"}, log.send)
+    filters.take(echo)
+    log.publish({"a": "b"})
     assert [sorted(event)[-1] for event in log.events if event] == ["echo", "a"]
-
-
-def test_a_signal_handler_may_publish_while_its_thread_does(log: Log) -> None:
-    filters, sent = Filters(), []
-
-    def send(metadata: dict[str, str] | None) -> int:
-        filters.publish({"from": "handler"}, log.send)
-        return log.send(metadata)
-
-    thread = threading.Thread(target=lambda: sent.append(filters.publish(None, send)), daemon=True)
-    thread.start()
-    thread.join(DEADLINE_S)
-    assert sent == [2]
-    assert log.events == [{"from": "handler"}, None]

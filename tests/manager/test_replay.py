@@ -169,6 +169,33 @@ def test_a_function_that_is_new_cannot_say_what_was_missed(site: Site) -> None:
     assert back.read_event().data == "2"
 
 
+def test_an_event_that_is_asked_about_while_a_function_comes_is_asked_about_by_it_too(
+    site: Site,
+) -> None:
+    """Else its stream would miss an event that was published after it came."""
+    entered, go_on = threading.Event(), threading.Event()
+    asked = []
+
+    def slow(metadata: dict[str, str]) -> bool:
+        asked.append(metadata)
+        entered.set()
+        return go_on.wait(DEADLINE_S)
+
+    site.wheres["slow"] = slow
+    site.wheres["new"] = lambda metadata: "a" in metadata
+    first = site.open("news", where="slow")
+    publisher = threading.Thread(
+        target=site.manager.send_to_channel, args=("news", "to", 1), kwargs={"metadata": {"a": 1}}
+    )
+    publisher.start()
+    assert entered.wait(DEADLINE_S)
+    second = site.open("news", where="new")
+    go_on.set()
+    publisher.join(DEADLINE_S)
+    assert [first.read_event().data, second.read_event().data] == ["1", "1"]
+    assert asked == [{"a": "1"}]  # once
+
+
 # -- subscribing and replaying are one step --------------------------------------------------------
 
 

@@ -120,3 +120,25 @@ def test_a_refused_piece_leaves_nothing_behind() -> None:
         assert rig.engine.stats()["blocks"] == 1
         rig.engine.reports()
         assert rig.engine.memory_bytes == before
+
+
+def test_who_knows_less_than_is_required_publishes_nothing() -> None:
+    with Rig() as rig:
+        stream = rig.stream()
+        rig.publish("before")
+        assert rig.engine.require(7) == 1
+        before = rig.engine.stats()
+        assert rig.engine.publish(SSEEvent("x"), everyone=True) is None
+        assert rig.engine.publish(SSEEvent("x"), everyone=True, version=6) is None
+        rig.step()
+        after = rig.engine.stats()
+        for name in ("published", "refused", "memory_bytes"):
+            assert after[name] == before[name]
+        assert rig.engine.publish(SSEEvent("at"), everyone=True, version=7) == (2, 1)
+        # What has been required is not taken back.
+        assert rig.engine.require(3) == 2
+        assert rig.engine.publish(SSEEvent("x"), everyone=True, version=6) is None
+        assert rig.engine.publish(SSEEvent("above"), everyone=True, version=8) == (3, 1)
+        rig.step()
+        data = received(stream)
+        assert [data.count(word) for word in (b"before", b"at\n", b"above", b"x\n")] == [1, 1, 1, 0]

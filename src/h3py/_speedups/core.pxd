@@ -263,6 +263,7 @@ cdef struct Core:
     Stats stats
     Account* account
     uint64_t epoch
+    uint64_t version        # (lock) what publishers must know by now
     int64_t* clock_ns       # fixed: an injected clock; NULL: CLOCK_MONOTONIC
     int64_t started_ns
     # groups (lock)

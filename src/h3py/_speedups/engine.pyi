@@ -13,7 +13,6 @@ class Engine(EngineGroups):
     def publish(
         self,
         event: SSEEvent,
-        *,
         users: Iterable[str] = (),
         channels: Iterable[str] = (),
         clients: Iterable[str] = (),
@@ -21,7 +20,9 @@ class Engine(EngineGroups):
         key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         with_id: bool = True,
-    ) -> tuple[int, int]: ...
+        version: int = 0,
+    ) -> tuple[int, int] | None: ...
+    def require(self, version: int) -> int: ...
     def drain(self, timeout_s: float | None = None, *, lagging: bool = False) -> bool: ...
     def ask_room(self) -> bool: ...
     def shutdown(

@@ -111,7 +111,6 @@ cdef class Engine(EngineGroups):
     def publish(
         self,
         SSEEvent event not None,
-        *,
         users=(),
         channels=(),
         clients=(),
@@ -119,6 +118,7 @@ cdef class Engine(EngineGroups):
         key=None,
         metadata=None,
         bint with_id=True,
+        uint64_t version=0,
     ):
         """One event to everyone who is in one of the groups; never waits.
 
@@ -131,10 +131,11 @@ cdef class Engine(EngineGroups):
             key: Streams that keep the latest replace an unsent event of the same key.
             metadata: What ``where`` filters look at: str to str.
             with_id: Write the line ``id: <epoch>-<sequence>``. The event has no id then.
+            version: What the caller knows, see `require`.
 
         Returns:
             The sequence, and how many streams were addressed (each once, whatever it
-            filters or drops).
+            filters or drops). None: a higher version was required; nothing was taken.
 
         Raises:
             BackpressureDetected: The log is full, half of it of what pumps have yet to walk,
@@ -154,7 +155,7 @@ cdef class Engine(EngineGroups):
         cdef uint64_t sequence = 0
         cdef uint32_t addressed = 0, i, wake = 0
         cdef LogRoom room
-        cdef bint stopping = False
+        cdef bint stopping = False, outdated = False
         cdef int missing = 0
         cdef int64_t size
         keys.core = core
@@ -194,7 +195,8 @@ cdef class Engine(EngineGroups):
             room = LOG_FULL
             lock_take(&core.lock)
             stopping = core.stopping
-            if not stopping:
+            outdated = version < core.version
+            if not stopping and not outdated:
                 room = log_make_room(core, <int64_t> (sizeof(Block) + block.room), &gone)
                 if room == LOG_ROOM:
                     missing = keys.find()
@@ -211,7 +213,7 @@ cdef class Engine(EngineGroups):
             lock_give(&core.lock)
             blocks_drop(gone)
             gone = NULL
-            if sequence or stopping or room == LOG_FULL:
+            if sequence or stopping or outdated or room == LOG_FULL:
                 break
             if room == LOG_ROOM:
                 try:
@@ -223,12 +225,29 @@ cdef class Engine(EngineGroups):
             block_drop(block)
             if stopping:
                 raise ManagerClosed("the engine is shutting down")
+            if outdated:
+                return None
             counter_add64(&core.stats.refused, 1)
             raise BackpressureDetected("the log is full of events that have yet to be sent")
         if wake:
             self.wake_all()
         counter_add64(&core.stats.published, 1)
         return sequence, addressed
+
+    def require(self, uint64_t version) -> int:
+        """From here on no event is taken whose publisher gives a lower version.
+
+        Returns:
+            The last sequence that was taken before.
+        """
+        cdef uint64_t head
+        self.check()
+        lock_take(&self.core.lock)
+        if version > self.core.version:
+            self.core.version = version
+        head = self.core.log.head
+        lock_give(&self.core.lock)
+        return head
 
     def drain(self, timeout_s=None, *, bint lagging=False) -> bool:
         """Wait, without the GIL, until the log has room for a while of publishing.

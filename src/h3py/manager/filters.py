@@ -9,10 +9,10 @@ call per event and *function*, not per stream, and replay needs no second call.
 A function is known from its first subscriber on, and for a while after its last (so
 that a client that returns finds its answers in the history). What was published
 before has no answer of its: ``since`` says from where on there is one. For that to be
-exact an event is published under the lock, once every function that is known by then
-has been asked; the functions themselves are called outside it.
+exact each new function raises the version that the engine requires of publishers: an
+event that was being asked about meanwhile is not taken, and asked about once more.
 
-Owner: the hub. Any thread. The lock is reentrant, since a signal handler may publish.
+Owner: the hub. Any thread; publishers take no lock.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class _Known:
 
     __slots__ = ("condition", "function", "since", "tag", "users")
 
-    def __init__(self, function: Accepts, tag: str, since: int) -> None:
+    def __init__(self, function: Accepts, tag: str) -> None:
         self.function = function
         self.tag = tag
-        self.since = since
+        self.since = 0
         self.condition: Condition = {tag: (_YES,)}
         self.users = 0
 
@@ -84,41 +84,40 @@ def check_where(where: Where) -> Condition | Accepts:
 class Filters:
     """The functions that are asked about each event.
 
-    Attributes:
-        asked: They.
-        lock: Held while they change, and while an event is published that all of them have
-            been asked about.
+    Args:
+        require: Have no event taken from here on whose publisher knows less than a version;
+            tells the last sequence that was taken before.
     """
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
+    def __init__(self, require: Callable[[int], int]) -> None:
+        self._require = require
+        self._lock = threading.Lock()
         self._used: dict[Accepts, _Known] = {}
         self._unused: dict[Accepts, _Known] = {}  # the longest unused first
-        self.asked: tuple[_Known, ...] = ()
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
+        # The version, and who is asked: replaced together, since publishers take no lock.
+        self._asked: tuple[int, tuple[_Known, ...]] = (0, ())
 
-    def take(self, function: Accepts, head: Callable[[], int]) -> tuple[Condition, int]:
+    def take(self, function: Accepts) -> tuple[Condition, int]:
         """A subscriber comes with a function.
-
-        Args:
-            function: The function.
-            head: Tells the last sequence that was published.
 
         Returns:
             Its condition, and the sequence after which every event has its answer.
         """
-        with self.lock:
+        with self._lock:
             known = self._used.get(function) or self._unused.pop(function, None)
             if known is None:
-                known = _Known(function, f"\0where:{next(self._numbers)}", head())
-                self.asked = (*self.asked, known)
+                version = next(self._numbers)
+                known = _Known(function, f"\0where:{version}")
+                self._asked = (version, (*self._asked[1], known))
+                known.since = self._require(version)
             self._used[function] = known
             known.users += 1
             return known.condition, known.since
 
     def give_back(self, function: Accepts) -> None:
         """A subscriber with this function has gone."""
-        with self.lock:
+        with self._lock:
             known = self._used[function]
             known.users -= 1
             if known.users:
@@ -127,25 +126,29 @@ class Filters:
             self._unused[function] = known
             if len(self._unused) > MAX_UNUSED:
                 forgotten = self._unused.pop(next(iter(self._unused)))
-                self.asked = tuple(each for each in self.asked if each is not forgotten)
+                version, asked = self._asked
+                self._asked = (version, tuple(each for each in asked if each is not forgotten))
 
-    def publish(
-        self, metadata: dict[str, str] | None, send: Callable[[dict[str, str] | None], int]
-    ) -> int:
-        """Call ``send`` with an event's metadata, and with what each function says of it."""
-        said: dict[str, bool] = {}
-        asked = self.asked
-        while True:
-            for known in asked:
-                if known.tag not in said:
-                    said[known.tag] = _accepts(known.function, metadata or {})
-            with self.lock:
-                if asked is self.asked:
-                    if said:
-                        yes = {tag: _YES for tag, accepted in said.items() if accepted}
-                        metadata = {**(metadata or {}), **yes} or None
-                    return send(metadata)
-                asked = self.asked
+    def answers(
+        self, metadata: dict[str, str] | None, said: dict[str, bool]
+    ) -> tuple[int, dict[str, str] | None]:
+        """What each function says of an event.
+
+        Args:
+            metadata: The event's.
+            said: What was said of it before, by functions that are not asked again; is added to.
+
+        Returns:
+            The version that this answers, and the metadata with the answers.
+        """
+        version, asked = self._asked
+        if not asked:
+            return version, metadata
+        for known in asked:
+            if known.tag not in said:
+                said[known.tag] = _accepts(known.function, metadata or {})
+        yes = {tag: _YES for tag, accepted in said.items() if accepted}
+        return version, {**(metadata or {}), **yes} or None
 
 
 def _accepts(function: Accepts, metadata: Mapping[str, str]) -> bool:

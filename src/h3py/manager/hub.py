@@ -20,7 +20,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from h3py._speedups.engine import Engine
@@ -66,12 +65,12 @@ class Hub:
         self.broker = broker
         self.presence = presence
         self.registry = Registry(options, presence)
-        self.filters = Filters()
         self.engine = Engine(
             heartbeat_ids=options.heartbeat_ids and broker.history,
             **engine_options(options),
             **broker.engine_options,
         )
+        self.filters = Filters(self.engine.require)
         self.joining = threading.Lock()
         self.closed = False
         self._ended = False
@@ -107,17 +106,14 @@ class Hub:
         metadata: dict[str, str] | None,
     ) -> int:
         """Publish one event, as the broker does; how many streams of this node it goes to."""
-        filters = self.filters
-        publish = self.broker.publish
-        with filters.lock:
-            if not filters.asked:
-                # By place: what is given by name costs as much as all the rest of the call.
-                return publish(
-                    self.engine, event, users, channels, clients, everyone, key, metadata
-                )
-        return filters.publish(
-            metadata, partial(publish, self.engine, event, users, channels, clients, everyone, key)
-        )
+        said: dict[str, bool] = {}
+        while True:
+            version, marks = self.filters.answers(metadata, said)
+            taken = self.broker.publish(
+                self.engine, event, users, channels, clients, everyone, key, marks, version
+            )
+            if taken is not None:
+                return taken
 
     def wait_for_room(self, wake: Callable[[], Any]) -> bool:
         """Whether publishers have room now; if not, ``wake`` is called when it is worth a look."""

@@ -238,8 +238,7 @@ class Subscription(StreamOperations):
         where = self._plan.where
         if not callable(where):
             return where, 0
-        engine = self.hub.engine
-        taken = self.hub.filters.take(where, lambda: engine.head)
+        taken = self.hub.filters.take(where)
         # Before the stream can end: whoever ends it gives the function back.
         self._function = where
         return taken
