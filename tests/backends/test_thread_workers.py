@@ -75,6 +75,23 @@ def make_pool(clock: ManualClock) -> Iterator[Callable[..., WorkerPool]]:
     )
 
 
+def test_a_worker_is_a_thread_as_any_other(make_pool: Callable[..., WorkerPool]) -> None:
+    """For whoever lists threads, logs their names or waits for their end."""
+    pool, seen = make_pool(), []
+    work = Held(lambda: seen.append(threading.current_thread()))
+    pool.submit(work, [])
+    assert work.began.wait(DEADLINE_S)
+    (worker,) = seen
+    assert worker in threading.enumerate()
+    assert (worker.name, worker.daemon, worker.is_alive()) == ("h3py-worker", True, True)
+    assert repr(worker).startswith("<Thread(h3py-worker, started daemon ")
+    work.let_go.set()
+    pool.stop()
+    worker.join(DEADLINE_S)
+    assert not worker.is_alive()
+    assert worker not in threading.enumerate()
+
+
 def test_a_free_worker_is_used_again(make_pool: Callable[..., WorkerPool]) -> None:
     pool = make_pool(workers=4)
     assert pool.free == 4
