@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import sys
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -49,6 +50,18 @@ def test_hello_comes_first_and_alone(mounted: Mounted) -> None:
     assert mounted.manager.broadcast("x", "y") == 2
     for either in (stream, other):
         assert only([either.read_event()]) == [("x", "y")]
+
+
+def test_who_has_read_its_hello_is_connected(mounted: Mounted) -> None:
+    """A page may say at once who it is, and be answered through its stream."""
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(100):
+            stream = mounted.stream()
+            assert mounted.manager.send_to_client(stream.hello["client_id"], "x", str(number))
+            assert only([stream.read_event()]) == [("x", str(number))]
+    finally:
+        sys.setswitchinterval(0.005)
 
 
 def test_without_hello(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from h3py._speedups.block import plan_fault
+from h3py._speedups.engine import Engine
+from h3py._speedups.format import SSEEvent, format_event
 from h3py._speedups.write_queue import WriteQueue
 from h3py.close_reason import CloseReason
-from h3py.errors import AllocationError, ConnectionClosed, WriterBusy
-from tests.speedups.support.rig import Owner, Rig
+from h3py.errors import AllocationError, ConnectionClosed, ManagerClosed, WriterBusy
+from tests.speedups.support.rig import Owner, Rig, Stream
 
 
 def queue_of(data: bytes) -> WriteQueue:
@@ -65,6 +68,85 @@ class TestWatching:
             ours.send(b"mine")
             assert theirs.recv(10) == b"mine"
         assert rig.engine.reports() == []
+
+
+class TestHeld:
+    """Adopted, but for its subscription."""
+
+    def adopt(self, rig: Rig) -> Stream:
+        hello = format_event(SSEEvent("hello"))
+        return rig.adopt(queue=queue_of(b"%x\r\n%b\r\n" % (len(hello), hello)), held=True)
+
+    def test_nothing_leaves_before_its_subscription(self) -> None:
+        with Rig() as rig:
+            other = rig.stream()
+            stream = self.adopt(rig)
+            rig.publish("not yet")
+            rig.step(3)
+            assert (stream.read(), stream.state) == (0, "switching")
+            rig.engine.subscribe(stream.handle, client="a", position=1)
+            assert rig.publish("now", clients=["a"]) == 2
+            rig.step(2)
+            stream.read()
+            assert stream.data == ["hello", "now"]
+            other.read()
+            assert other.data == ["not yet"]
+
+    def test_what_is_sent_to_it_lets_it_go(self) -> None:
+        with Rig() as rig:
+            stream = self.adopt(rig)
+            rig.engine.send(stream.handle, SSEEvent("one"))
+            rig.step(2)
+            stream.read()
+            assert stream.data == ["hello", "one"]
+
+    def test_a_client_that_leaves_meanwhile(self) -> None:
+        with Rig() as rig:
+            stream = self.adopt(rig)
+            stream.client.close()
+            rig.step(3)
+            assert stream.kinds == []
+            rig.engine.subscribe(stream.handle, client="a")
+            rig.step(3)
+            assert stream.closed_as is CloseReason.CLIENT_CLOSED
+
+    @pytest.mark.parametrize("flush", [True, False])
+    def test_closed_meanwhile(self, flush: bool) -> None:
+        with Rig() as rig:
+            stream = self.adopt(rig)
+            assert rig.engine.close(stream.handle, CloseReason.KICKED.code, flush=flush)
+            rig.step(2)
+            stream.read()
+            stream.client.shutdown(socket.SHUT_WR)
+            rig.step(2)
+            assert stream.closed_as is CloseReason.KICKED
+            assert stream.data == (["hello"] if flush else [])
+            with pytest.raises(ConnectionClosed):
+                rig.engine.subscribe(stream.handle, client="a")
+
+    @pytest.mark.parametrize("threaded", [True, False])
+    @pytest.mark.parametrize("gently", [True, False])
+    def test_the_engine_ends_meanwhile(self, threaded: bool, gently: bool) -> None:
+        """Whoever would have subscribed it finds that it is over."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        engine = Engine(threaded=threaded)
+        if threaded:
+            engine.start()
+        handle = engine.adopt(ours.detach(), "owner", queue_of(b"x"), chunked=True, held=True)
+        if gently:
+            engine.shutdown(reason=CloseReason.SHUTDOWN.code, deadline_s=0.0)
+            with pytest.raises(ManagerClosed):
+                engine.subscribe(handle, client="a")
+        engine.shut_down()
+        with pytest.raises(ManagerClosed):
+            engine.subscribe(handle, client="a")
+        (report,) = engine.reports()
+        assert (report.kind, report.reason) == ("closed", CloseReason.SHUTDOWN.code)
+        assert engine.stats()["parked"] == 0
+        with theirs, contextlib.suppress(ConnectionResetError):
+            while theirs.recv(1000):
+                pass
 
 
 class TestAdopting:

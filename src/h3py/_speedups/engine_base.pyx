@@ -32,7 +32,7 @@ from h3py._speedups.log cimport log_free, log_init
 from h3py._speedups.pump cimport pump_end_all, pump_free, pump_init, pump_round, pump_start
 from h3py._speedups.reporting cimport take_reports
 from h3py._speedups.scan cimport core_now_ms
-from h3py._speedups.table cimport conn_give, table_free, table_init
+from h3py._speedups.table cimport conn_give, conns_post_held, table_free, table_init
 
 from h3py.errors import AllocationError
 
@@ -304,6 +304,7 @@ cdef class EngineBase:
         core.ending = True
         core.stopped = core.stop_at_ms == 0 or core.clock_ns != NULL
         core.stopping = True
+        conns_post_held(core)
         lock_give(&core.lock)
         self.wake_all()
         for i in range(core.pump_count):

@@ -192,6 +192,7 @@ cdef class EngineStreams(EngineBase):
         lease_s=None,
         bint indirect=False,
         bint close_fd=True,
+        bint held=False,
     ) -> int:
         """Take over a connection, with everything that is queued for it.
 
@@ -212,6 +213,8 @@ cdef class EngineStreams(EngineBase):
             lease_s: It ends this long after the last ``touch`` (``lease_expired``).
             indirect: The owner takes the bytes with ``take`` when ``data`` is reported.
             close_fd: Whether the pump closes the descriptor at the end.
+            held: Nothing leaves, and no end is seen, before `subscribe` (or whatever else is
+                asked of it): a client that reads its first bytes is in its groups.
 
         Returns:
             The handle.
@@ -288,7 +291,9 @@ cdef class EngineStreams(EngineBase):
         conn.use = USE_PARKED
         core.parked += 1
         needed = False
-        if at_once:
+        if held:
+            conn.mail |= <uint16_t> MAIL_ADOPTED  # goes with the next letter
+        elif at_once:
             needed = conn_mail(core, conn, MAIL_ADOPTED)
         else:
             conn_post(core, conn, MAIL_ADOPTED)

@@ -23,6 +23,7 @@ cdef void conn_give(Core* core, Conn* conn) noexcept nogil
 cdef Conn* conn_find(Core* core, uint64_t handle) noexcept nogil
 cdef void conn_post(Core* core, Conn* conn, int mail) noexcept nogil
 cdef bint conn_mail(Core* core, Conn* conn, int mail) noexcept nogil
+cdef void conns_post_held(Core* core) noexcept nogil
 cdef Conn* mail_take(Pump* pump) noexcept nogil
 cdef bint conn_tell(Core* core, Conn* conn, int told) noexcept nogil
 cdef Conn* told_take(Core* core) noexcept nogil

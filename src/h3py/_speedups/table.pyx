@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from h3py._speedups.block cimport Block, counter_add64, fault_plans, faults_use, h3py_calloc
 from h3py._speedups.core cimport MAX_SLABS, SLAB_CONNS, bell_ring, conn_at, lock_give, lock_take
-from h3py._speedups.marks cimport KNOWN_MAILED, KNOWN_TOLD, USE_FREE
+from h3py._speedups.marks cimport KNOWN_MAILED, KNOWN_TOLD, USE_FREE, USE_PARKED
 
 
 faults_use(fault_plans())
@@ -107,6 +107,16 @@ cdef bint conn_mail(Core* core, Conn* conn, int mail) noexcept nogil:
         pump.asleep = False
         return True
     return False
+
+
+cdef void conns_post_held(Core* core) noexcept nogil:
+    """Put all that wait for a first letter into the mail; none is adopted any more."""
+    cdef uint32_t i
+    cdef Conn* conn
+    for i in range(core.slab_count * SLAB_CONNS):
+        conn = conn_at(core, i)
+        if conn.use == USE_PARKED and conn.mail:
+            conn_post(core, conn, 0)
 
 
 cdef Conn* mail_take(Pump* pump) noexcept nogil:

@@ -89,7 +89,7 @@ class Live:
             allowed = [one for one in said.channels if one in CHANNELS or one.startswith("room:")]
             said.channels = allowed
             if not manager.is_client_connected(said.client_id):
-                return None  # it is not there yet, or has gone: the window says it again
+                return None  # it has gone: the window says it again
             member = members.enter(said)
             self._follow(said.client_id)
             self.tell_who_is_here()

@@ -130,8 +130,10 @@ class Registry:
 
     def client(self, client_id: str) -> Subscription | None:
         """The subscription of a client, if it is present."""
-        found = self._clients.get(client_id)
-        return found if found is not None and found.present else None
+        with self._lock:
+            # What is in its groups, but not present yet, is being admitted under this lock.
+            found = self._clients.get(client_id)
+            return found if found is not None and found.present else None
 
     def of_user(self, user_id: str) -> list[Subscription]:
         """The subscriptions of a user that are present."""

@@ -143,9 +143,9 @@ class Subscription(StreamOperations):
 
         Args:
             item: The event.
-            joins_at: Where the log stood (``hub.engine.head``) when it was made. A client may
-                publish once it has read it, before its groups are joined: where there is
-                history, what was published since comes to it. None: from the joining on.
+            joins_at: Where the log stood (``hub.engine.head``) when it was made, if it tells the
+                client that it begins there: where there is history, what was published since
+                comes to it. None: from the joining on.
 
         Raises:
             SSEAlreadyStarted: The stream has begun.
@@ -309,7 +309,7 @@ class Subscription(StreamOperations):
         """What the engine is told at adoption."""
         plan, options = self._plan, self.hub.options
         assert plan is not None
-        terms: dict[str, Any] = {"policy": plan.policy, "lease_s": options.lease_s}
+        terms: dict[str, Any] = {"policy": plan.policy, "lease_s": options.lease_s, "held": True}
         age_s = options.max_age_s
         if age_s is not None:
             age_s *= random.uniform(1 - AGE_JITTER, 1)
