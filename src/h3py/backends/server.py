@@ -250,7 +250,8 @@ class Server(Carrier):
         elif report.kind == "closed":
             # A descriptor without a stream is one that only waited to be closed gently.
             if stream is not None:
-                stream.ended_in_engine(report.reason)
+                counters = report.detail
+                stream.ended_in_engine(report.reason, counters.events - counters.unsent)
             if self.tls_parking is None or not self.tls_parking.closed(stream):
                 self.connection_gone()
         elif report.kind == "hangup":

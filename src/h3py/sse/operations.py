@@ -88,7 +88,7 @@ class StreamOperations:
 
     @property
     def event_count(self) -> int:
-        """Events sent through this stream's own calls."""
+        """Events sent through this stream's own calls; once it has ended, all that were sent."""
         return self._stream.event_count
 
     @property

@@ -332,18 +332,25 @@ class Stream:
                 return
             if self.close_reason is None and self.state is StreamState.DRIVEN:
                 self.host.adopt(self)
+                self.asked_count = self.event_count  # the rest is the engine's to count
                 self.state = StreamState.PARKED
                 self.connection = None
                 self.driver = None
                 return
         raise self.refusal()
 
-    def ended_in_engine(self, code: int) -> None:
-        """The engine's report: the parked stream is closed, for the reason with this code."""
+    def ended_in_engine(self, code: int, sent: int) -> None:
+        """The engine's report: the parked stream is closed.
+
+        Args:
+            code: Of the reason.
+            sent: Events that the engine has sent, a manager's included.
+        """
         with _deciding:
             if self.state is not StreamState.PARKED:
                 return
             self.close_reason = CLOSE_REASONS[code - 1]
+            self.event_count = self.asked_count + sent
             self.state = StreamState.ENDED
         self._open_gate()
         self._tell()

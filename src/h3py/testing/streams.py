@@ -58,7 +58,7 @@ class SoloStream:
         self.clock = ManualClock()
         self.scope = trio.CancelScope()
         self.close_reasons: list[CloseReason] = []
-        self._parked = False
+        self._sent_parked = 0
         self._closing = False
         self._lock = threading.Lock()
         try:
@@ -89,7 +89,6 @@ class SoloStream:
 
     def adopt(self, stream: Stream) -> None:
         """Park: the connection is this object's from now on."""
-        self._parked = True
 
     def retire(self, stream: Stream) -> None:
         """A driven stream has ended: close its connection, sending what leaves at once."""
@@ -117,6 +116,7 @@ class SoloStream:
             try:
                 if isinstance(piece, SSEEvent):
                     self.connection.send_event(piece)
+                    self._sent_parked += 1
                 else:
                     self.connection.write_chunk(piece)
                     self.connection.flush()
@@ -164,7 +164,7 @@ class SoloStream:
     def _end(self, reason: CloseReason) -> None:
         with self._lock:
             self.connection.close()
-        self.stream.ended_in_engine(reason.code)
+        self.stream.ended_in_engine(reason.code, self._sent_parked)
 
 
 def memory_stream(
