@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_a_client_that_leaves_under_tls(
         if how == "unwrap" and way == "parked":
             # A driven stream's TLS is not read: there the FIN that follows tells.
             client.socket.setblocking(False)
-            with pytest.raises(ssl.SSLWantReadError):
+            with contextlib.suppress(ssl.SSLWantReadError):  # raised, if no answer is there yet
                 client.socket.unwrap()  # type: ignore[union-attr]
             wait_until(lambda: stage.stream.close_reason)
         if how == "rst":
