@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -42,6 +43,42 @@ def test_callbacks_run_in_order_in_one_thread(caplog: pytest.LogCaptureFixture) 
     assert caplog.text.count("LookupError: on purpose") == 50
 
 
+def test_what_is_given_while_others_are_given(caplog: pytest.LogCaptureFixture) -> None:
+    """A collection may end a stream in the midst of it."""
+    thread, ran = callback_thread(), []
+
+    def functions() -> Iterator[Callable[..., None]]:
+        for number in range(3):
+            thread.run([ran.append], 10 * number)
+            yield ran.append
+
+    giving = threading.Thread(target=thread.run, args=(functions(), "outer"), daemon=True)
+    giving.start()
+    giving.join(DEADLINE_S)
+    assert not giving.is_alive()
+    thread.stop()
+    assert ran == [0, "outer", 10, "outer", 20, "outer"]
+
+
+def test_where_no_thread_can_be_started_they_are_called_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    thread, ran = callback_thread(), []
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(threading.Thread, "start", refuse)
+        thread.run([ran.append], 1)
+        thread.stop()
+    assert "cannot start the thread for callbacks: can't start new thread" in caplog.text
+    assert ran == []
+    thread.run([ran.append], 2)
+    thread.stop()
+    assert ran == [1, 2]
+
+
 def test_without_callbacks_there_is_no_thread() -> None:
     before = threading.active_count()
     thread = callback_thread()
@@ -60,7 +97,7 @@ def test_it_can_be_used_again_after_its_stop() -> None:
     thread.stop()
 
 
-class Callable:
+class Awaited:
     async def __call__(self, reason: CloseReason) -> None: ...
 
     async def method(self, reason: CloseReason) -> None: ...
@@ -71,8 +108,8 @@ async def function(reason: CloseReason) -> None: ...
 
 def test_what_must_be_awaited_is_known() -> None:
     assert is_async(function)
-    assert is_async(Callable())
-    assert is_async(Callable().method)
+    assert is_async(Awaited())
+    assert is_async(Awaited().method)
     assert is_async(functools.partial(function))
     assert not is_async(print)
     assert not is_async(lambda reason: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
@@ -73,3 +74,16 @@ def test_publishing_gives_ids_where_there_is_history(max_events: int) -> None:
     assert broker.publish(engine, event, users=["a"], channels=["b"], clients=["c"]) == 0
     assert engine.head == 2
     engine.shut_down()
+
+
+def test_a_broker_that_forgets_the_version_is_found() -> None:
+    class Forgetful(MemoryBroker):
+        def publish(self, engine: Any, *args: Any) -> int | None:
+            return super().publish(engine, *args[:7])
+
+    manager = SSEManager(Forgetful())
+    assert manager.broadcast("x") == 0
+    manager._open().filters.take(len)
+    with pytest.raises(RuntimeError, match="does not tell the engine the version"):
+        manager.broadcast("x")
+    manager.close()

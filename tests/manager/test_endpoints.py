@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -13,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import trustme
 
 from h3py import (
     H3,
@@ -52,8 +50,10 @@ def test_hello_comes_first_and_alone(mounted: Mounted) -> None:
         assert only([either.read_event()]) == [("x", "y")]
 
 
-def test_who_has_read_its_hello_is_connected(mounted: Mounted) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_has_read_its_hello_is_connected(make: Make, tls: bool) -> None:
     """A page may say at once who it is, and be answered through its stream."""
+    mounted = make(tls=tls)
     sys.setswitchinterval(1e-6)
     try:
         for number in range(100):
@@ -176,18 +176,10 @@ def test_to_a_client_of_http_1_0_the_hello_is_not_framed(mounted: Mounted) -> No
 
 
 def test_over_tls(make: Make) -> None:
-    authority = trustme.CA()
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(own)
-    mounted = make(serve_options={"ssl_context": own})
-    with Client(mounted.server.addresses[0], tls=context) as client:
-        stream = client.open_stream("/api/sse?channels=news", token("ann"))
-        assert stream.read_event().type == "h3py:hello"
-        wait_until(mounted.manager.get_connections, what="the stream has joined")
-        mounted.manager.send_to_channel("news", "x", "y")
-        assert only([stream.read_event()]) == [("x", "y")]
+    mounted = make(tls=True)
+    stream = mounted.stream(channels="news")
+    mounted.manager.send_to_channel("news", "x", "y")
+    assert only([stream.read_event()]) == [("x", "y")]
 
 
 def test_first_events_of_ones_own(serve_app: Callable[..., Any]) -> None:

@@ -394,3 +394,25 @@ def test_a_hub_that_cannot_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
     assert closed == [True]
     assert manager.broadcast("to") == 0
     manager.close()
+
+
+# -- who asks from where -----------------------------------------------------------------------
+
+
+def test_a_signal_handler_may_ask_for_a_client(site: Site) -> None:
+    """It runs in the midst of anything that its thread does."""
+    reader = site.open(client="a")
+    hub, answers = hub_of(site.manager), []
+
+    def ask() -> None:
+        with hub.registry._lock:
+            answers.append(site.manager.send_to_client("a", "x"))
+            hub.registry._clients["a"].present = False  # as while it is being admitted
+            answers.append(site.manager.is_client_connected("a"))
+            hub.registry._clients["a"].present = True
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(DEADLINE_S)
+    assert answers == [True, False]
+    assert reader.read_event().type == "x"

@@ -259,48 +259,6 @@ def test_a_function_is_given_back_however_the_stream_ends(site: Site) -> None:
 # -- while it lives --------------------------------------------------------------------------------
 
 
-def test_what_was_sent_is_known_at_its_end(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """What came through the manager, what came through the stream, and nothing that did not."""
-    reader = site.open("news", client="a")
-    site.manager.broadcast("to", "one")
-    site.manager.send_to_channel("other", "to", "nothing")
-    site.subscriptions["a"].send_event_nowait("two")
-    site.manager.send_to_channel("news", "to", "three")
-    assert datas(reader.read_events(3)) == ["one", "two", "three"]
-    with caplog.at_level(logging.INFO, "h3py.stream"):
-        site.manager.disconnect_client("a")
-        reader.read_to_end()
-        reader.close()
-        wait_until(lambda: "stream ended" in caplog.text)
-    assert " kicked, 3 events, " in caplog.text
-    assert site.subscriptions["a"].event_count == 3
-
-
-def test_what_was_sent_before_it_was_subscribed_counts(
-    serve_app: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    app, manager = H3(), SSEManager()
-
-    @app.get("/events")
-    def events(event: H3Event) -> None:
-        stream = event.start_sse()
-        stream.send_event_nowait("one")
-        stream.send_event_nowait("two")
-        manager.subscribe(stream, client_id="a")
-
-    server = serve_app(app)
-    with (
-        caplog.at_level(logging.INFO, "h3py.stream"),
-        EventReader(f"{server.url}/events") as reader,
-    ):
-        wait_until(lambda: manager.is_client_connected("a"))
-        manager.broadcast("three")
-        assert len(reader.read_events(3)) == 3
-        manager.disconnect_client("a")
-        reader.read_to_end()
-        wait_until(lambda: " kicked, 3 events, " in caplog.text)
-
-
 def test_its_own_operations(site: Site) -> None:
     reader = site.open("news", client="a", user="anna")
     subscription = site.subscriptions["a"]

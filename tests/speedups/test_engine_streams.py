@@ -18,6 +18,7 @@ from h3py._speedups.write_queue import WriteQueue
 from h3py.close_reason import CloseReason
 from h3py.errors import AllocationError, ConnectionClosed, ManagerClosed, WriterBusy
 from tests.speedups.support.rig import Owner, Rig, Stream
+from tests.speedups.support.running import Running
 
 
 def queue_of(data: bytes) -> WriteQueue:
@@ -99,6 +100,60 @@ class TestHeld:
             rig.step(2)
             stream.read()
             assert stream.data == ["hello", "one"]
+
+    def test_an_indirect_one_has_nothing_to_take_before_its_subscription(self) -> None:
+        with Rig() as rig:
+            handle = rig.engine.adopt(
+                -1, "owner", queue_of(b"hello"), chunked=True, indirect=True, held=True
+            )
+            assert rig.engine.take(handle, 100) == b""
+            rig.step(2)
+            assert rig.reported == []
+            assert rig.engine.take(handle, 100) == b""
+            rig.engine.subscribe(handle, client="a")
+            assert rig.engine.take(handle, 100) == b"hello"
+            rig.publish("x" * 50, clients=["a"])
+            rig.step(2)
+            assert [report.kind for report in rig.reported] == ["data"]
+            assert b"x" * 50 in rig.engine.take(handle, 1000)
+            rig.engine.close(handle, CloseReason.KICKED.code)
+
+    def test_an_indirect_one_s_owner_is_told_once_it_may_take(self) -> None:
+        with Rig() as rig:
+            handle = rig.engine.adopt(
+                -1, "owner", queue_of(b"hello"), chunked=True, indirect=True, held=True
+            )
+            rig.engine.subscribe(handle, client="a")
+            rig.step(2)
+            assert [report.kind for report in rig.reported] == ["data"]
+            assert rig.engine.take(handle, 100) == b"hello"
+
+    @pytest.mark.parametrize("does", ["sends", "ends", "leaves"])
+    def test_what_its_client_does_keeps_no_pump_busy(self, does: str) -> None:
+        ours, theirs = socket.socketpair()
+        with Running() as running, theirs:
+            other = running.client(tcp=False)
+            ours.setblocking(False)
+            handle = running.engine.adopt(
+                ours.detach(), "owner", queue_of(b"x"), chunked=True, held=True
+            )
+            if does == "sends":
+                theirs.send(b"x")
+            elif does == "ends":
+                theirs.shutdown(socket.SHUT_WR)
+            else:
+                theirs.close()
+            before = running.engine.stats()["rounds"]
+            for number in range(1, 301):
+                running.publish("p", 1)
+                running.wait(lambda n=number: other.count("p") >= n, "the event")
+            rounds = running.engine.stats()["rounds"] - before
+            assert rounds < 3000
+            running.engine.subscribe(handle, client="a")
+            if does == "sends":
+                assert theirs.recv(10) == b"x"
+                running.engine.close(handle, CloseReason.KICKED.code, flush=False)
+            running.wait(lambda: "closed" in running.kinds(handle), "its end")
 
     def test_a_client_that_leaves_meanwhile(self) -> None:
         with Rig() as rig:

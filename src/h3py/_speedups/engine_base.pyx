@@ -304,7 +304,6 @@ cdef class EngineBase:
         core.ending = True
         core.stopped = core.stop_at_ms == 0 or core.clock_ns != NULL
         core.stopping = True
-        conns_post_held(core)
         lock_give(&core.lock)
         self.wake_all()
         for i in range(core.pump_count):
@@ -315,6 +314,7 @@ cdef class EngineBase:
                 core.pumps[i].running = False
                 lock_give(&core.lock)
         self.closed = True
+        conns_post_held(core)
         for i in range(core.pump_count):
             if core.pumps[i].core != NULL:
                 pump_end_all(&core.pumps[i])

@@ -11,8 +11,8 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uint8_t
 
 from h3py._speedups.block cimport Block, block_account, counter_add64, counter_store64
 from h3py._speedups.core cimport (
-    Conn, Core, SLAB_CONNS, WAIT_FIN, WAIT_IN, WAIT_OUT, conn_at, conn_handle, lock_give, lock_take,
-    poller_add, poller_change, poller_remove,
+    Conn, Core, SLAB_CONNS, WAIT_FIN, WAIT_IN, WAIT_ONCE, WAIT_OUT, conn_at, conn_handle, lock_give,
+    lock_take, poller_add, poller_change, poller_remove,
 )
 from h3py._speedups.marks cimport (
     KNOWN_FIN, KNOWN_WRITABLE, MAIL_ABORT, MAIL_ADOPTED, MAIL_CLOSE, MAIL_GROUPS, REASONS,
@@ -233,6 +233,8 @@ cdef class EngineStreams(EngineBase):
         cdef Conn* conn
         cdef int error = 0
         cdef bint needed, at_once
+        # A held one must not wake its pump for what the client does, again and again.
+        cdef int interest = WAIT_IN | WAIT_FIN | (WAIT_ONCE if held else 0)
         cdef PyObject* before = NULL
         cdef int why = REASON_MAX_AGE if age_reason is None else age_reason
         if not 1 <= cap <= 0x7FFFFFFF:
@@ -251,12 +253,11 @@ cdef class EngineStreams(EngineBase):
             if handle and is_registered(conn):
                 poller_remove(&core.pumps[conn.pump].poller, conn.fd, conn.interest)
         elif handle and is_registered(conn):
-            error = poller_change(&core.pumps[conn.pump].poller, fd, conn.interest,
-                                  WAIT_IN | WAIT_FIN, conn_handle(conn))
+            error = poller_change(&core.pumps[conn.pump].poller, fd, conn.interest, interest,
+                                  conn_handle(conn))
         else:
             # Registered here, so that a failure is the caller's to see.
-            error = poller_add(&core.pumps[conn.pump].poller, fd, WAIT_IN | WAIT_FIN,
-                               conn_handle(conn))
+            error = poller_add(&core.pumps[conn.pump].poller, fd, interest, conn_handle(conn))
         if error:
             if handle:
                 conn.use = USE_WATCHED
@@ -271,7 +272,7 @@ cdef class EngineStreams(EngineBase):
         conn.reason = 0
         conn.told &= <uint16_t> ~(TOLD_HANGUP | TOLD_WRITABLE)
         conn.known &= <uint8_t> ~(KNOWN_FIN | KNOWN_WRITABLE)
-        conn.interest = <uint8_t> (WAIT_IN | WAIT_FIN)
+        conn.interest = <uint8_t> interest
         conn.traits = ((TRAIT_INDIRECT if indirect else 0) | (TRAIT_CLOSE_FD if close_fd else 0)
                        | (TRAIT_HEARTBEAT if heartbeat else 0)
                        | (TRAIT_CHUNKED if chunked else 0)

@@ -15,7 +15,8 @@ from h3py._speedups.core cimport Conn, Core, Group, lock_give, lock_take
 from h3py._speedups.engine_streams cimport EngineStreams
 from h3py._speedups.groups cimport group_hold, group_release
 from h3py._speedups.marks cimport (
-    KNOWN_DATA, MAIL_TAKEN, REASONS, TRAIT_INDIRECT, USE_PARKED, USE_WATCHED,
+    KNOWN_DATA, KNOWN_MAILED, MAIL_ADOPTED, MAIL_TAKEN, REASONS, TRAIT_INDIRECT, USE_PARKED,
+    USE_WATCHED,
 )
 from h3py._speedups.queue cimport queue_sent, queue_trim, queue_vectors
 from h3py._speedups.scan cimport core_now_ms
@@ -54,7 +55,8 @@ cdef class EngineViews(EngineStreams):
         conn = conn_find(core, handle)
         if conn != NULL and conn.use == USE_PARKED:
             indirect = conn.traits & TRAIT_INDIRECT
-            if indirect:
+            # One that is held is not asked for its bytes before its first letter.
+            if indirect and not (conn.mail & MAIL_ADOPTED and not conn.known & KNOWN_MAILED):
                 wanted = min(conn.queue.bytes, <size_t> at_most)
         lock_give(&core.lock)
         if not indirect:

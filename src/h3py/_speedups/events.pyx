@@ -147,6 +147,6 @@ cdef void take_events(Pump* pump, PollEvent* events, int count) noexcept nogil:
         lock_give(&core.lock)
         if ring:
             bell_ring(&core.bell)
-        # While it is switching its mail is on the way, and the event will come again.
+        # While it is switching its mail is on the way, or it is held; the event will come again.
         if parked and conn.phase != PHASE_SWITCHING and conn.phase != PHASE_GONE:
             parked_event(pump, conn, events[i].what)

@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from h3py._speedups.block cimport (
     Block, block_copy, counter_load64, counter_store64, fault_plans, faults_use,
 )
-from h3py._speedups.core cimport Conn, Core, LOST_POSITION, NO_SLOT, lock_give, lock_take, set_phase
+from h3py._speedups.core cimport (
+    Conn, Core, LOST_POSITION, NO_SLOT, WAIT_ONCE, lock_give, lock_take, set_phase,
+)
 from h3py._speedups.marks cimport (
     KNOWN_NOTICES, MAIL_ABORT, MAIL_ADOPTED, MAIL_CHANGED, MAIL_CLOSE, MAIL_GROUPS, MAIL_INBOX,
     MAIL_PAGED, MAIL_REWIND, MAIL_SETTINGS, MAIL_SPACE, MAIL_TAKEN, MARK_ASKED, MARK_PENDING,
@@ -16,9 +18,10 @@ from h3py._speedups.marks cimport (
 from h3py._speedups.lag cimport reset, resume
 from h3py._speedups.members cimport memberships_settle
 from h3py._speedups.shard cimport (
-    stream_due, stream_enter, stream_list, stream_pend, stream_push_inbox, stream_touch,
+    stream_due, stream_enter, stream_list, stream_offer, stream_pend, stream_push_inbox,
+    stream_touch,
 )
-from h3py._speedups.stream cimport stream_end, stream_finish
+from h3py._speedups.stream cimport stream_end, stream_finish, stream_interest
 from h3py._speedups.table cimport inbox_add, mail_take
 
 faults_use(fault_plans())
@@ -92,10 +95,15 @@ cdef void take_letter(Pump* pump, Conn* conn, int mail) noexcept nogil:
             return
         if conn.traits & TRAIT_INDIRECT:
             conn.odd |= ODD_INDIRECT
+            stream_offer(pump, conn)
         set_phase(pump, conn, PHASE_LIVE)
         if not mail & MAIL_REWIND:
             conn.last = pump.position
         stream_touch(pump, conn)
+        if conn.interest & WAIT_ONCE:
+            stream_interest(pump, conn)
+            if conn.phase == PHASE_GONE:
+                return
     if mail & MAIL_ABORT:
         stream_finish(pump, conn, REASON_CLIENT_CLOSED)
         return

@@ -13,6 +13,7 @@ from h3py._speedups.marks cimport MARK_TOUCHED
 
 cdef int stream_enter(Pump* pump, Conn* conn) noexcept nogil
 cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil
+cdef void stream_offer(Pump* pump, Conn* conn) noexcept nogil
 cdef bint stream_push_inbox(Pump* pump, Conn* conn, uint64_t position) noexcept nogil
 cdef void stream_list(Pump* pump, Conn* conn) noexcept nogil
 cdef void stream_pend(Pump* pump, Conn* conn) noexcept nogil

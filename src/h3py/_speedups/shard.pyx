@@ -95,6 +95,19 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
     return 0
 
 
+cdef void stream_offer(Pump* pump, Conn* conn) noexcept nogil:
+    """Tell the owner of an indirect connection of what came with it."""
+    cdef Core* core = pump.core
+    cdef bint ring = False
+    lock_take(&core.lock)
+    if conn.queue.count and not conn.known & KNOWN_DATA:
+        conn.known |= KNOWN_DATA
+        ring = conn_tell(core, conn, TOLD_DATA)
+    lock_give(&core.lock)
+    if ring:
+        bell_ring(&core.bell)
+
+
 cdef bint stream_push_inbox(Pump* pump, Conn* conn, uint64_t position) noexcept nogil:
     """Queue the pieces that were to come after ``position`` or before; True: others wait."""
     cdef Core* core = pump.core

@@ -110,7 +110,7 @@ cdef bint conn_mail(Core* core, Conn* conn, int mail) noexcept nogil:
 
 
 cdef void conns_post_held(Core* core) noexcept nogil:
-    """Put all that wait for a first letter into the mail; none is adopted any more."""
+    """Put all that wait for a first letter into the mail. By whoever has joined the pumps."""
     cdef uint32_t i
     cdef Conn* conn
     for i in range(core.slab_count * SLAB_CONNS):

@@ -105,8 +105,8 @@ static inline int thread_start(pthread_t *thread, void *(*run)(void *), void *ar
  * sockets is 50 ms of sending. Whoever wakes up for less on the same core (a server's loop, for
  * a request) then goes first, instead of when the clock next ticks, up to 4 ms later; the share
  * of the core stays what it was. Linux 6.12 and later; for others it is nothing. Where system
- * calls are filtered it is left, since a filter may end the process for one that it does not
- * expect. */
+ * calls are filtered, as in most containers, it is left, since a filter may end the process for
+ * one that it does not expect. */
 static inline void thread_is_patient(void) {
 #if defined(__linux__) && defined(SYS_sched_setattr)
     struct {  /* sched_setattr(2), in its first version */

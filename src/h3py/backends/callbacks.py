@@ -45,37 +45,49 @@ class CallbackThread:
         self._calls: _Calls = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped: threading.Thread | None = None  # the one before
-        self._lock = threading.Lock()
+        # Reentrant: a collection may end a stream, whose callbacks are given while others are.
+        self._lock = threading.RLock()
 
     def run(self, functions: Iterable[Callable[..., Any]], *args: Any) -> None:
         """Have each of ``functions`` called with ``args``, soon, one after the other."""
         with self._lock:
-            if self._thread is None:
-                self._calls = queue.SimpleQueue()
-                self._thread = threading.Thread(
-                    target=_call_all,
-                    args=(self._calls, self._stopped, *self._failed),
-                    name=self._name,
-                    daemon=True,
-                )
-                self._stopped = None
-                self._thread.start()
             for function in functions:
                 self._calls.put((function, args))
+            if self._thread is None:
+                self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(
+            target=_call_all,
+            args=(self._calls, self._stopped, *self._failed),
+            name=self._name,
+            daemon=True,
+        )
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # They are called when the next ones are given, if there is a thread then.
+            self._thread = None
+            self._failed[0].error("cannot start the thread for callbacks: %s", error)
 
     def stop(self) -> None:
         """Let what is queued run, and end the thread; ``run`` begins another."""
         with self._lock:
             thread, self._thread = self._thread, None
-            if thread is not None:
+            if thread is None:
+                thread = self._stopped
+            else:
                 self._calls.put(None)
+                self._calls = queue.SimpleQueue()
                 self._stopped = thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(STOP_WAIT_S)
 
     def forget(self) -> None:
         """In a forked child, which has no thread: what the parent had queued is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._calls = queue.SimpleQueue()
         self._thread = self._stopped = None
 
 
@@ -84,7 +96,6 @@ def _call_all(
 ) -> None:
     if before is not None:
         before.join()
-        del before
     while (call := calls.get()) is not None:
         function, args = call
         try:

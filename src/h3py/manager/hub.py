@@ -107,6 +107,7 @@ class Hub:
     ) -> int:
         """Publish one event, as the broker does; how many streams of this node it goes to."""
         said: dict[str, bool] = {}
+        refused = -1
         while True:
             version, marks = self.filters.answers(metadata, said)
             taken = self.broker.publish(
@@ -114,6 +115,9 @@ class Hub:
             )
             if taken is not None:
                 return taken
+            if version == refused:
+                raise RuntimeError("the broker does not tell the engine the version")
+            refused = version
 
     def wait_for_room(self, wake: Callable[[], Any]) -> bool:
         """Whether publishers have room now; if not, ``wake`` is called when it is worth a look."""
@@ -168,7 +172,8 @@ class Hub:
         condition, since = where
         position, lost = self._position(plan.last_event_id, since)
         if plan.joins_at is not None and position is None and not lost and self.broker.history:
-            position = plan.joins_at
+            # What came between the two was not asked about.
+            position, lost = (plan.joins_at, False) if plan.joins_at >= since else (None, True)
         self.engine.subscribe(
             stream.handle,
             users=() if subscription.user_id is None else (subscription.user_id,),

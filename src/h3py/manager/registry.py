@@ -35,7 +35,7 @@ class Registry:
     def __init__(self, options: ManagerOptions, presence: Presence) -> None:
         self._options = options
         self._presence = presence
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask who is connected
         self._clients: dict[str, Subscription] = {}
         self._users: dict[str, Subscription | set[Subscription]] = {}
         # Those whose name another one has taken, until their streams have ended.
@@ -130,10 +130,11 @@ class Registry:
 
     def client(self, client_id: str) -> Subscription | None:
         """The subscription of a client, if it is present."""
-        with self._lock:
-            # What is in its groups, but not present yet, is being admitted under this lock.
-            found = self._clients.get(client_id)
-            return found if found is not None and found.present else None
+        found = self._clients.get(client_id)
+        if found is not None and not found.present:
+            with self._lock:  # what is in its groups already is being admitted
+                pass
+        return found if found is not None and found.present else None
 
     def of_user(self, user_id: str) -> list[Subscription]:
         """The subscriptions of a user that are present."""

@@ -269,11 +269,11 @@ class Subscription(StreamOperations):
                 stream.home = None
                 self._give_up()
             raise  # one that has ended lets go of this when its driver lets go of it
-        self._plan = None
-        replaced = hub.registry.take_over(self)
-        if replaced is not None:
-            replaced._stream.end(CloseReason.REPLACED)
         try:
+            self._plan = None
+            replaced = hub.registry.take_over(self)
+            if replaced is not None:
+                replaced._stream.end(CloseReason.REPLACED)
             if not hub.registry.admit(self, partial(hub.join_groups, stream, self, plan, where)):
                 stream.end(CloseReason.REPLACED)
         except ConnectionClosed:
@@ -289,13 +289,14 @@ class Subscription(StreamOperations):
 
     def _give_up(self) -> None:
         """Its place and its function are given back; once, whoever comes first."""
-        orphan = self.hub.registry.remove(self)
-        if orphan is not None:
-            orphan._stream.end(CloseReason.REPLACED)
         with self.hub.joining:
             function, self._function = self._function, None
         if function is not None:
             self.hub.filters.give_back(function)
+        orphan = self.hub.registry.remove(self)
+        # One that has no stream yet finds out itself, when it would be admitted.
+        if orphan is not None and orphan._stream is not _UNATTACHED:
+            orphan._stream.end(CloseReason.REPLACED)
 
     # -- the home of the stream ------------------------------------------------------
 

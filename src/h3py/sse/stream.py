@@ -340,11 +340,9 @@ class Stream:
         raise self.refusal()
 
     def ended_in_engine(self, code: int, sent: int) -> None:
-        """The engine's report: the parked stream is closed.
+        """The engine's report: the parked stream is closed, for the reason with this code.
 
-        Args:
-            code: Of the reason.
-            sent: Events that the engine has sent, a manager's included.
+        ``sent``: the events that the engine has sent, a manager's included.
         """
         with _deciding:
             if self.state is not StreamState.PARKED:

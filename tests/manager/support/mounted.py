@@ -6,10 +6,13 @@ Who a client is stands in its ``Authorization``: ``Bearer ann``.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
+
+import trustme
 
 from h3py import H3, H3Event, MemoryBroker, Principal, ReceivedEvent, SSEManager
 from tests.support.client import Client, EventStream, Reply
@@ -53,6 +56,7 @@ class Mounted:
         app: An application that has something already.
         mount: Keywords of ``SSEManager.mount``; authenticates by token unless it says otherwise.
         serve_options: Keywords of ``serve``.
+        tls: It is reached by TLS.
         **options: Keywords of the manager.
     """
 
@@ -64,17 +68,26 @@ class Mounted:
         app: H3 | None = None,
         mount: dict[str, Any] | None = None,
         serve_options: dict[str, Any] | None = None,
+        tls: bool = False,
         **options: Any,
     ) -> None:
         self.manager = SSEManager(broker, **options)
         self.app = H3() if app is None else app
         self.manager.mount(self.app, **{"authenticate": by_token, **(mount or {})})
+        self._tls: ssl.SSLContext | None = None
+        if tls:
+            authority = trustme.CA()
+            self._tls = ssl.create_default_context()
+            authority.configure_trust(self._tls)
+            own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("localhost").configure_cert(own)
+            serve_options = {"ssl_context": own, **(serve_options or {})}
         self.server = serve(self.app, **(serve_options or {}))
         self.clients = ExitStack()
 
     def client(self) -> Client:
         """A connection; closed at the end of the test."""
-        return self.clients.enter_context(Client(self.server.addresses[0]))
+        return self.clients.enter_context(Client(self.server.addresses[0], tls=self._tls))
 
     def get(
         self, path: str = "", who: str = "ann", fields: Pairs = (), *, method: str = "GET"
