@@ -351,6 +351,27 @@ def test_a_tab_whose_position_is_lost_is_told(tabs: Tabs) -> None:
     assert leader.evaluate("control.map(([type]) => type)") == ["h3py:hello"]
 
 
+def test_a_tab_that_is_ahead_of_its_leader_waits_for_it(tabs: Tabs) -> None:
+    """It needs no connection of its own once the leader is there, and hears nothing older."""
+    leader = tabs.open()
+    tabs.site.send(1)
+    numbers(leader, 1)
+    epoch, first = leader.evaluate("got[0][2]").split("-")
+    ahead = f"{epoch}-{int(first, 16) + 2:012x}"
+    follower = tabs.open(None)
+    with tabs.away():
+        tabs.site.manager.disconnect_client(tabs.site.only().client_id)
+        tabs.site.send(2, 3)
+        follower.evaluate(f"start({{ lastEventId: '{ahead}' }})")
+        wait_until(lambda: len(tabs.site.streams()) == 3)
+    assert numbers(leader, 3) == [1, 2, 3]
+    connected(follower)
+    tabs.site.only()
+    tabs.site.send(4)
+    assert numbers(follower, 4) == [4]
+    assert numbers(leader, 4) == [1, 2, 3, 4]
+
+
 def test_who_takes_over_while_it_catches_up_goes_on(tabs: Tabs) -> None:
     leader = tabs.open()
     tabs.site.send(1, 2, 3)

@@ -397,8 +397,9 @@ class Tab {
       this.#see(event, named, link.source);
     } else if (type !== HELLO) {
       this.#see(event, named, link.source);
-      const met = id === this.#leaderAt || this.#pending.some((other) => other.id === id);
-      if (type === RESET || (named && met)) this.#caughtUp();
+      const met = this.#pending.findLastIndex((other) => other.named && other.id === id);
+      if (type === RESET || (named && id === this.#leaderAt)) this.#caughtUp();
+      else if (named && met >= 0) this.#caughtUp(met);
     }
   }
 
@@ -431,18 +432,24 @@ class Tab {
       this.#become(message);
       if (!this.#pending) this.lastEventId = message.lastEventId;
       else if (!this.#link) this.#compare(message.lastEventId);
+      else if (message.lastEventId === this.lastEventId) this.#caughtUp(this.#pending.length);
     }
   }
 
   #passedOn(message) {
     if (!this.#pending) {
       this.#see(message, message.named, message.source);
-    } else if (message.named && this.#seen.get(message.id) === (this.#link?.source ?? null)) {
-      this.#caughtUp();
+    } else if (message.named && (message.id === this.lastEventId || this.#broughtIt(message.id))) {
+      this.#caughtUp(this.#pending.length);
     } else {
       this.#pending.push(message);
       if (this.#pending.length > PENDING) this.#pending.shift();
     }
+  }
+
+  /** Whether this tab's own link has brought an event. */
+  #broughtIt(id) {
+    return this.#link !== null && this.#seen.get(id) === this.#link.source;
   }
 
   /** This tab has a position of its own: go on with the leader if it is there too. */
@@ -452,11 +459,18 @@ class Tab {
     else this.#link = this.#open(null);
   }
 
-  #caughtUp() {
+  /** Both are at the same event: from there on what the leader says is enough.
+   *
+   * Of what it said, the first `older` messages are from before that event. The leader may have been
+   * behind this tab: what has an id among them is older than where this tab began, or was seen.
+   */
+  #caughtUp(older = 0) {
     const pending = this.#pending ?? [];
     this.#link?.stop();
     this.#link = this.#pending = null;
-    for (const message of pending) this.#see(message, message.named, message.source);
+    pending.forEach((message, at) => {
+      if (at >= older || !message.named) this.#see(message, message.named, message.source);
+    });
   }
 
   /** Hand on an event, unless it came by another way before. */
