@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.client_site import Serve
+from tests.browser.tabs import Tabs
 from tests.support.wait import DEADLINE_S, SCALE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -60,3 +62,8 @@ def watch(page: Any, errors: list[str]) -> None:
         "console",
         lambda said: errors.append(f"console: {said.text}") if said.type == "error" else None,
     )
+
+
+@pytest.fixture
+def tabs(serve_app: Serve, context: Any) -> Tabs:
+    return Tabs(serve_app, context)

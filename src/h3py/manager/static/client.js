@@ -477,7 +477,11 @@ class Tab {
   #see({ type, data, id }, named, source) {
     if (named && this.#channel) {
       const before = this.#seen.get(id);
-      if (before !== undefined && before !== source) return;
+      if (before !== undefined && before !== source) {
+        // It came by another way, and this one is here as well. A leader is where its link is.
+        if (!this.leading || source === this.#link?.source) this.lastEventId = id;
+        return;
+      }
       this.#seen.delete(id);
       this.#seen.set(id, source);
       if (this.#seen.size > REMEMBERED) this.#seen.delete(this.#seen.keys().next().value);
