@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from h3py import ConfigError, MemoryBroker, SSEEvent, SSEManager
 from h3py._speedups.engine import Engine
+from tests.support.wait import DEADLINE_S
 
 MIB = 1024 * 1024
 
@@ -86,4 +88,24 @@ def test_a_broker_that_forgets_the_version_is_found() -> None:
     manager._open().filters.take(len)
     with pytest.raises(RuntimeError, match="does not tell the engine the version"):
         manager.broadcast("x")
+    manager.close()
+
+
+def test_a_signal_handler_may_publish_while_its_thread_does() -> None:
+    sent = []
+
+    class Interrupted(MemoryBroker):
+        def publish(self, engine: Any, event: SSEEvent, *args: Any) -> int | None:
+            if event.data == "outer":
+                manager.broadcast("x", "handler")
+            sent.append(event.data)
+            return super().publish(engine, event, *args)
+
+    manager = SSEManager(Interrupted())
+    manager._open().filters.take(len)
+    thread = threading.Thread(target=manager.broadcast, args=("x", "outer"), daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert sent == ["handler", "outer"]
+    assert manager._open().engine.head == 2
     manager.close()

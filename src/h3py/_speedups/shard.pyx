@@ -57,6 +57,14 @@ cdef void stream_due(Pump* pump, Conn* conn, int64_t at_ms) noexcept nogil:
         pump.due[conn.slot] = tick
 
 
+cdef bint tell_data(Core* core, Conn* conn) noexcept nogil:
+    """Tell the owner of an indirect connection to take what is queued, once. Lock held."""
+    if conn.known & KNOWN_DATA:
+        return False
+    conn.known |= KNOWN_DATA
+    return conn_tell(core, conn, TOLD_DATA)
+
+
 cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
     """Queue a block and take over one reference to it; -1 without memory, and nothing is taken."""
     cdef uint32_t room
@@ -76,9 +84,7 @@ cdef int stream_push(Pump* pump, Conn* conn, Block* block) noexcept nogil:
         room = conn.queue.room - room
         if result == 0:
             counter_store64(&conn.visible, <int64_t> conn.queue.bytes)
-            if not conn.known & KNOWN_DATA:
-                conn.known |= KNOWN_DATA
-                ring = conn_tell(core, conn, TOLD_DATA)
+            ring = tell_data(core, conn)
         lock_give(&core.lock)
         if conn.blocked_at == 0:
             # Its owner is to take it soon: what it leaves is slow, or stalls, like a full socket.
@@ -100,9 +106,8 @@ cdef void stream_offer(Pump* pump, Conn* conn) noexcept nogil:
     cdef Core* core = pump.core
     cdef bint ring = False
     lock_take(&core.lock)
-    if conn.queue.count and not conn.known & KNOWN_DATA:
-        conn.known |= KNOWN_DATA
-        ring = conn_tell(core, conn, TOLD_DATA)
+    if conn.queue.count:
+        ring = tell_data(core, conn)
     lock_give(&core.lock)
     if ring:
         bell_ring(&core.bell)

@@ -41,7 +41,8 @@ class CallbackThread:
 
     def __init__(self, name: str, log: logging.Logger, failure: str) -> None:
         self._name = name
-        self._failed = (log, failure)
+        self._log = log
+        self._failure = failure
         self._calls: _Calls = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopped: threading.Thread | None = None  # the one before
@@ -59,7 +60,7 @@ class CallbackThread:
     def _start(self) -> None:
         thread = threading.Thread(
             target=_call_all,
-            args=(self._calls, self._stopped, *self._failed),
+            args=(self._calls, self._stopped, self._log, self._failure),
             name=self._name,
             daemon=True,
         )
@@ -69,7 +70,7 @@ class CallbackThread:
         except RuntimeError as error:
             # They are called when the next ones are given, if there is a thread then.
             self._thread = None
-            self._failed[0].error("cannot start the thread for callbacks: %s", error)
+            self._log.error("cannot start the thread for callbacks: %s", error)
 
     def stop(self) -> None:
         """Let what is queued run, and end the thread; ``run`` begins another."""
